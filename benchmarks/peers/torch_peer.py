@@ -1,0 +1,171 @@
+"""PyTorch: ``nn.GRU`` and ``torch.optim.Adam``, in the quickest plain loop we could write.
+
+Tensors are made once, batches are views cut before the clock starts, the layout is the
+time-major one that nn.GRU works in, gradients are dropped and not zeroed, losses are summed as
+tensors and read once an epoch. Adam runs in whichever of its three implementations (default
+loop, foreach, fused) a short trial finds quickest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jobs
+
+from peers.common import Peer, Result, quickest, serve, stopwatch, threads, time_calls
+
+ADAM = {"loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}
+
+
+class TorchPeer(Peer):
+    name = "torch"
+
+    def __init__(self) -> None:
+        import torch
+
+        torch.set_num_threads(threads())
+        self.torch, self.version = torch, torch.__version__
+        self.jobs = {
+            "sine": self.sine,
+            "windows": self.windows,
+            "inference": self.inference,
+        }
+        self.adam: dict[str, str] = {}
+
+    def model(self, weights: jobs.Weights) -> tuple[Any, Any]:
+        """nn.GRU and nn.Linear with the given weights."""
+        nn = self.torch.nn
+        rows, inputs = weights["gru.weight_ih_l0"].shape
+        gru = nn.GRU(inputs, rows // 3)
+        head = nn.Linear(rows // 3, 1) if "head.weight" in weights else None
+        for prefix, module in (("gru", gru), ("head", head)):
+            if module is not None:
+                module.load_state_dict(
+                    {
+                        name: self.torch.from_numpy(weights[f"{prefix}.{name}"])
+                        for name in module.state_dict()
+                    }
+                )
+        return gru, head
+
+    def optimizer(self, gru: Any, head: Any, rate: float, adam: str) -> Any:
+        parameters = [*gru.parameters(), *head.parameters()]
+        return self.torch.optim.Adam(parameters, lr=rate, **ADAM[adam])
+
+    def choose(self, job: str, train: Any) -> str:
+        """The quickest Adam for a job: ``train(adam, epochs)`` makes a trial of two epochs."""
+        if job not in self.adam:
+            trials = {name: (lambda name=name: train(name, 2)) for name in ADAM}
+            self.adam[job] = quickest(trials)
+        return self.adam[job]
+
+    # -- sine, one by one ----------------------------------------------------------------------
+
+    def sine(self, epochs: int = jobs.SINE_EPOCHS, repeat: int = 1) -> Result:
+        adam = self.choose("sine", self._sine)
+        times = []
+        for _ in range(repeat):
+            elapsed, losses, rollout = self._sine(adam, epochs)
+            times.append(elapsed)
+        return {
+            "seconds": times,
+            "loss": losses[-1],
+            "rollout_mse": rollout,
+            "how": f"nn.GRU, Adam ({adam})",
+        }
+
+    def _sine(self, adam: str, epochs: int) -> tuple[float, list[float], float]:
+        torch, job = self.torch, jobs.sine_one_by_one()
+        gru, head = self.model(jobs.sine_weights())
+        optimizer = self.optimizer(gru, head, jobs.SINE_RATE, adam)
+        # (20, 1, 1): time-major runs of one sequence
+        runs = [
+            (torch.from_numpy(x)[:, None], torch.from_numpy(y)[:, None])
+            for x, y in zip(job.x, job.y, strict=True)
+        ]
+        mse_loss = torch.nn.functional.mse_loss
+
+        def train() -> tuple[list[float], Any]:
+            losses, state = [], torch.zeros(1, 1, jobs.SINE_HIDDEN)
+            for _ in range(epochs):
+                total = torch.zeros(())
+                for x, y in runs:
+                    hidden, state = gru(x, state)
+                    loss = mse_loss(head(hidden), y)
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    optimizer.step()
+                    state = state.detach()
+                    total += loss.detach()
+                losses.append(total.item() / len(runs))
+            return losses, state
+
+        seconds, (losses, state) = stopwatch(train)
+        path = []
+        with torch.inference_mode():
+            value = torch.full((1, 1, 1), job.x_first)
+            for _ in range(len(job.truth)):
+                hidden, state = gru(value, state)
+                value = head(hidden)
+                path.append(value.item())
+        return seconds, losses, job.rollout_mse(path)
+
+    # -- sine, windows -------------------------------------------------------------------------
+
+    def windows(self, epochs: int = jobs.WINDOW_EPOCHS, repeat: int = 1) -> Result:
+        adam = self.choose("windows", self._windows)
+        times = []
+        for _ in range(repeat):
+            elapsed, errors = self._windows(adam, epochs)
+            times.append(elapsed)
+        return {"seconds": times, **errors, "how": f"nn.GRU, Adam ({adam})"}
+
+    def _windows(self, adam: str, epochs: int) -> tuple[float, Result]:
+        torch, job = self.torch, jobs.sine_windows()
+        gru, head = self.model(jobs.window_weights())
+        optimizer = self.optimizer(gru, head, jobs.WINDOW_RATE, adam)
+        batches = [
+            (
+                torch.from_numpy(job.x[k : k + jobs.WINDOW_BATCH]).transpose(0, 1).contiguous(),
+                torch.from_numpy(job.y[k : k + jobs.WINDOW_BATCH]),
+            )
+            for k in range(0, len(job.x), jobs.WINDOW_BATCH)
+        ]
+        mse_loss = torch.nn.functional.mse_loss
+
+        def train() -> None:
+            for _ in range(epochs):
+                total = torch.zeros(())
+                for x, y in batches:
+                    _, last = gru(x)
+                    loss = mse_loss(head(last[0]), y)
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    optimizer.step()
+                    total += loss.detach()
+                total.item()
+
+        def predict(x: Any) -> Any:
+            with torch.inference_mode():
+                return head(gru(torch.from_numpy(x).transpose(0, 1))[1][0]).numpy()
+
+        seconds, _ = stopwatch(train)
+        return seconds, job.errors(predict(job.x), predict(job.x_val))
+
+    # -- inference -----------------------------------------------------------------------------
+
+    def inference(self, repeat: int = 1) -> Result:
+        del repeat
+        torch = self.torch
+        weights, x = jobs.inference_case()
+        gru, _ = self.model(weights)
+        gru.eval()
+        steps = torch.from_numpy(x).transpose(0, 1).contiguous()
+        with torch.inference_mode():
+            times = time_calls(lambda: gru(steps))
+            outputs = gru(steps)[0][:, 0].numpy()
+        return {"seconds": times, "max_error": jobs.inference_error(outputs), "how": "nn.GRU"}
+
+
+if __name__ == "__main__":
+    serve(TorchPeer)

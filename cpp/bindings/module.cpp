@@ -1,0 +1,335 @@
+// module.cpp: the engine for Python. Checks sizes, releases the GIL, contains no arithmetic.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "network.h"
+#include "parallel.h"
+#include "trainer.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace headgate {
+namespace {
+
+template <class T, int Dims>
+using Array = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+using Floats = Array<const float, 1>;
+using FloatsOut = Array<float, 1>;
+using Indices = Array<const int64_t, 1>;
+
+void require(bool condition, const char* message) {
+  if (!condition) throw nb::value_error(message);
+}
+
+// Runs `work(stop)` without the GIL, one caller per network. Ctrl-C sets the flag; the error it
+// raised is thrown once the engine is at rest.
+template <class Work>
+auto run(Network& net, Work work) {
+  struct Ask {
+    static bool ask(void*) {
+      nb::gil_scoped_acquire gil;
+      return PyErr_CheckSignals() != 0;
+    }
+  };
+  StopFlag stop(&Ask::ask, nullptr);
+  nb::gil_scoped_release release;
+  std::lock_guard<std::mutex> lock(net.mutex());
+  return work(&stop);
+}
+
+void raise_if_stopped(Status status) {
+  if (status == Status::stopped && PyErr_Occurred()) throw nb::python_error();
+}
+
+// Keeps the arrays alive that a Samples points into.
+struct SamplesHolder {
+  Samples samples;
+  std::vector<nb::object> keep;
+};
+
+void init_samples(SamplesHolder* self, Array<const float, 2> x, Indices start, Indices length,
+                  std::optional<Floats> y, std::optional<Indices> y_start, int64_t y_stride,
+                  int64_t outputs, bool every, std::vector<std::optional<Floats>> scaling) {
+  SamplesHolder holder;
+  Samples& s = holder.samples;
+  s.count = static_cast<int64_t>(start.shape(0));
+  s.x = x.data();
+  s.inputs = static_cast<int64_t>(x.shape(1));
+  s.start = start.data();
+  s.length = length.data();
+  s.outputs = outputs;
+  s.y_stride = y_stride;
+  require(static_cast<int64_t>(length.shape(0)) == s.count, "length: one for each start");
+  require(outputs >= 1 && y_stride >= 0, "outputs must be at least 1, y_stride at least 0");
+  const auto table = static_cast<int64_t>(x.shape(0));
+  for (int64_t i = 0; i < s.count; ++i)
+    require(s.start[i] >= 0 && s.length[i] >= 1 && s.length[i] <= table &&
+                s.start[i] <= table - s.length[i],
+            "a sample reaches past the table of values");
+  if (y) {
+    require(y_start && static_cast<int64_t>(y_start->shape(0)) == s.count,
+            "y_start: one for each sample");
+    s.y = y->data();
+    s.y_start = y_start->data();
+    const auto size = static_cast<int64_t>(y->shape(0));
+    require(y_stride <= size, "y_stride reaches past the targets");
+    for (int64_t i = 0; i < s.count; ++i) {
+      const int64_t last = every ? s.length[i] - 1 : 0;
+      require(outputs <= size && (y_stride == 0 || last <= size / y_stride) &&
+                  s.y_start[i] >= 0 && s.y_start[i] <= size - outputs - last * y_stride,
+              "a sample reaches past the targets");
+    }
+  }
+  require(scaling.size() == 4, "scaling: x_shift, x_scale, y_shift, y_scale");
+  const float** pointers[4] = {&s.x_shift, &s.x_scale, &s.y_shift, &s.y_scale};
+  for (size_t i = 0; i < 4; ++i) {
+    if (!scaling[i]) continue;
+    require(static_cast<int64_t>(scaling[i]->shape(0)) == s.count, "scaling: one for each sample");
+    *pointers[i] = scaling[i]->data();
+    holder.keep.push_back(nb::cast(*scaling[i]));
+  }
+  holder.keep.push_back(nb::cast(x));
+  holder.keep.push_back(nb::cast(start));
+  holder.keep.push_back(nb::cast(length));
+  if (y) {
+    holder.keep.push_back(nb::cast(*y));
+    holder.keep.push_back(nb::cast(*y_start));
+  }
+  new (self) SamplesHolder(std::move(holder));
+}
+
+void require_samples(const Network& net, const Samples& s, bool targets) {
+  require(s.inputs == net.input_size(), "the table's width is not the network's input size");
+  require(s.count >= 1, "there are no samples");
+  if (!targets) return;
+  require(s.y != nullptr, "there are no targets");
+  require(s.outputs == net.output_size(), "the targets' width is not the network's output size");
+}
+
+float* require_state(const Network& net, std::optional<FloatsOut>& state, int64_t rows) {
+  if (!state) return nullptr;
+  require(static_cast<int64_t>(state->shape(0)) == net.state_size() * rows,
+          "state: [per recurrent layer][rows, H]");
+  return state->data();
+}
+
+// (kind, name, size, rate, activation, reset_after)
+using LayerRow = std::tuple<std::string, std::string, int64_t, double, std::string, bool>;
+
+void init_network(Network* self, int64_t inputs, const std::vector<LayerRow>& layers) {
+  require(inputs >= 1 && !layers.empty(), "a network needs inputs and layers");
+  new (self) Network(inputs);
+  int64_t width = inputs;
+  uint64_t stream = 0;
+  for (const auto& [kind, name, size, rate, activation, reset_after] : layers) {
+    require(size >= 1 && size <= (int64_t{1} << 20), "a layer's size is out of range");
+    ++stream;
+    if (kind == "gru")
+      self->add(name, make_gru(width, size, reset_after));
+    else if (kind == "dense")
+      self->add(name, make_dense(width, size, activation));
+    else if (kind == "dropout")
+      self->add(name, make_dropout(width, rate, stream));
+    else if (kind == "last")
+      self->add(name, make_last(width));
+    else
+      throw nb::value_error("unknown layer kind");
+    if (kind == "gru" || kind == "dense") width = size;
+  }
+  self->finish();
+}
+
+struct TrainerHolder {
+  nb::object owner;  // the network stays alive
+  Trainer trainer;
+};
+
+Loss loss_named(const std::string& name) {
+  if (name == "mse") return Loss::mse;
+  if (name == "mae") return Loss::mae;
+  require(name == "huber", "unknown loss");
+  return Loss::huber;
+}
+
+Rule rule_named(const std::string& name) {
+  if (name == "sgd") return Rule::sgd;
+  if (name == "adam") return Rule::adam;
+  if (name == "adamw") return Rule::adamw;
+  require(name == "rmsprop", "unknown optimizer");
+  return Rule::rmsprop;
+}
+
+const char* status_name(Status status) {
+  return status == Status::done ? "done" : status == Status::stopped ? "stopped" : "diverged";
+}
+
+nb::tuple epoch(TrainerHolder& self, const SamplesHolder& holder, Indices order,
+                int64_t batch_size, std::optional<FloatsOut> state, double limit) {
+  Network& net = nb::cast<Network&>(self.owner);
+  const Samples& s = holder.samples;
+  require_samples(net, s, true);
+  require(batch_size >= 1, "batch_size must be at least 1");
+  const auto n = static_cast<int64_t>(order.shape(0));
+  for (int64_t i = 0; i < n; ++i)
+    require(order.data()[i] >= 0 && order.data()[i] < s.count, "order names no sample");
+  float* carried = require_state(net, state, batch_size);
+  const EpochResult r = run(net, [&](StopFlag* stop) {
+    return self.trainer.epoch(s, order.data(), n, batch_size, carried, limit, stop);
+  });
+  raise_if_stopped(r.status);
+  return nb::make_tuple(status_name(r.status), r.loss, r.updates, r.last_loss);
+}
+
+void bind_network(nb::module_& m) {
+  nb::class_<Network>(m, "Network")
+      .def("__init__", &init_network, "inputs"_a, "layers"_a)
+      .def("segments",
+           [](const Network& net) {
+             nb::list result;
+             for (const Segment& s : net.segments())
+               result.append(nb::make_tuple(s.name, s.offset, nb::cast(s.shape)));
+             return result;
+           })
+      .def_prop_ro("parameter_count", &Network::parameter_count)
+      .def_prop_ro("state_size", &Network::state_size)
+      .def("get_parameters",
+           [](Network& net, FloatsOut out) {
+             require(static_cast<int64_t>(out.shape(0)) == net.parameter_count(), "size");
+             std::lock_guard<std::mutex> lock(net.mutex());
+             std::copy_n(net.parameters(), net.parameter_count(), out.data());
+           },
+           "out"_a.noconvert(), nb::call_guard<nb::gil_scoped_release>())
+      .def("set_parameters",
+           [](Network& net, Floats values) {
+             require(static_cast<int64_t>(values.shape(0)) == net.parameter_count(), "size");
+             std::lock_guard<std::mutex> lock(net.mutex());
+             std::copy_n(values.data(), net.parameter_count(), net.parameters());
+             net.changed();
+           },
+           "values"_a.noconvert(), nb::call_guard<nb::gil_scoped_release>())
+      .def("get_gradients",
+           [](Network& net, FloatsOut out) {
+             require(static_cast<int64_t>(out.shape(0)) == net.parameter_count(), "size");
+             std::copy_n(net.gradients(), net.parameter_count(), out.data());
+           },
+           "out"_a.noconvert())
+      .def("predict",
+           [](Network& net, const SamplesHolder& holder, int64_t batch_size,
+              std::optional<FloatsOut> state_in, std::optional<FloatsOut> state_out,
+              Indices out_start, Array<float, 2> out) {
+             const Samples& s = holder.samples;
+             require_samples(net, s, false);
+             require(batch_size >= 1, "batch_size must be at least 1");
+             require(static_cast<int64_t>(out_start.shape(0)) == s.count &&
+                         static_cast<int64_t>(out.shape(1)) == net.output_size(),
+                     "out: [rows, outputs]");
+             const auto rows = static_cast<int64_t>(out.shape(0));
+             for (int64_t i = 0; i < s.count; ++i) {
+               const int64_t steps = net.pooled() ? 1 : s.length[i];
+               require(out_start.data()[i] >= 0 && out_start.data()[i] <= rows - steps,
+                       "out is too short");
+             }
+             const float* in = require_state(net, state_in, s.count);
+             float* after = require_state(net, state_out, s.count);
+             raise_if_stopped(run(net, [&](StopFlag* stop) {
+               return predict(&net, s, batch_size, in, after, out_start.data(), out.data(), stop);
+             }));
+           },
+           "samples"_a, "batch_size"_a, "state_in"_a.none().noconvert(),
+           "state_out"_a.none().noconvert(), "out_start"_a.noconvert(), "out"_a.noconvert())
+      .def("evaluate",
+           [](Network& net, const SamplesHolder& holder, int64_t batch_size,
+              const std::string& loss, std::optional<FloatsOut> state) {
+             require_samples(net, holder.samples, true);
+             require(batch_size >= 1, "batch_size must be at least 1");
+             const Loss kind = loss_named(loss);
+             const float* in = require_state(net, state, holder.samples.count);
+             const EpochResult r = run(net, [&](StopFlag* stop) {
+               return evaluate(&net, holder.samples, batch_size, kind, in, stop);
+             });
+             raise_if_stopped(r.status);
+             return r.loss;
+           },
+           "samples"_a, "batch_size"_a, "loss"_a, "state"_a.none().noconvert())
+      .def("rollout",
+           [](Network& net, Array<const float, 2> x, std::optional<FloatsOut> state,
+              Array<float, 2> out) {
+             require(static_cast<int64_t>(x.shape(1)) == net.input_size() && x.shape(0) >= 1,
+                     "x: [steps, inputs]");
+             require(static_cast<int64_t>(out.shape(1)) == net.output_size(),
+                     "out: [steps, outputs]");
+             require(net.input_size() == net.output_size() || out.shape(0) <= 1,
+                     "outputs cannot be fed back");
+             float* carried = require_state(net, state, 1);
+             raise_if_stopped(run(net, [&](StopFlag* stop) {
+               return rollout(&net, x.data(), static_cast<int64_t>(x.shape(0)),
+                              static_cast<int64_t>(out.shape(0)), carried, out.data(), stop);
+             }));
+           },
+           "x"_a.noconvert(), "state"_a.none().noconvert(), "out"_a.noconvert());
+}
+
+void bind_training(nb::module_& m) {
+  nb::class_<SamplesHolder>(m, "Samples")
+      .def("__init__", &init_samples, "x"_a.noconvert(), "start"_a.noconvert(),
+           "length"_a.noconvert(), "y"_a.none().noconvert(), "y_start"_a.none().noconvert(),
+           "y_stride"_a, "outputs"_a, "every"_a, "scaling"_a);
+  nb::class_<TrainerHolder>(m, "Trainer")
+      .def("__init__",
+           [](TrainerHolder* self, nb::object network, const std::string& optimizer,
+              double learning_rate, double momentum, double weight_decay, double clip_norm,
+              double clip_value, const std::string& loss, uint64_t seed) {
+             Network& net = nb::cast<Network&>(network);
+             OptimizerOptions options;
+             options.rule = rule_named(optimizer);
+             options.learning_rate = learning_rate;
+             options.momentum = momentum;
+             options.weight_decay = weight_decay;
+             options.clip_norm = clip_norm;
+             options.clip_value = clip_value;
+             const Loss kind = loss_named(loss);
+             new (self) TrainerHolder{network, Trainer(&net, options, kind, seed)};
+           },
+           "network"_a, "optimizer"_a, "learning_rate"_a, "momentum"_a, "weight_decay"_a,
+           "clip_norm"_a, "clip_value"_a, "loss"_a, "seed"_a)
+      .def("epoch", &epoch, "samples"_a, "order"_a.noconvert(), "batch_size"_a,
+           "state"_a.none().noconvert(), "limit"_a);
+}
+
+}  // namespace
+}  // namespace headgate
+
+NB_MODULE(_engine, m) {
+  using namespace headgate;
+  nb::set_leak_warnings(false);
+  m.def("isa", [] { return kernels().name; });
+  m.def("set_isa", [](const std::string& name) { return set_isa(name.c_str()); });
+  m.def("isa_request_failed", &isa_request_failed);
+  m.def("available_isas", [] {
+    const Kernels* tables[4];
+    const int count = available_kernels(tables, 4);
+    std::vector<std::string> names;
+    for (int i = 0; i < count; ++i) names.emplace_back(tables[i]->name);
+    return names;
+  });
+  m.def("set_num_threads", &set_num_threads);
+  m.def("get_num_threads", &get_num_threads);
+  // In place; what the accuracy tests measure.
+  m.def("activate", [](const std::string& name, FloatsOut x) {
+    const auto size = static_cast<int64_t>(x.shape(0));
+    require(size % kAlignment == 0, "size must be a multiple of 16");
+    if (name == "sigmoid") return kernels().sigmoid(x.data(), size);
+    require(name == "tanh", "sigmoid or tanh");
+    kernels().tanh(x.data(), size);
+  }, "name"_a, "x"_a.noconvert());
+  bind_network(m);
+  bind_training(m);
+}

@@ -1,0 +1,145 @@
+// gemm.inl: packed matrix products, and the register tile that the recurrence shares.
+
+constexpr int64_t kDepthBlock = 256;  // K is cut into these, by K alone, so sums never depend on M
+
+// acc[R][NV] += rows of A times NV strips of B, one step of k after the other.
+template <int R, int NV, bool UnitK>
+static inline void chain(const float* a, int64_t a_row, int64_t a_k, int64_t k_count, const float* b,
+                         int64_t b_k, int64_t b_strip, vf (&acc)[R][NV]) {
+  for (int64_t k = 0; k < k_count; ++k) {
+    vf bv[NV];
+    for (int v = 0; v < NV; ++v) bv[v] = load(b + v * b_strip);
+    for (int i = 0; i < R; ++i) {
+      const vf av = set1(UnitK ? a[i * a_row] : a[i]);
+      for (int v = 0; v < NV; ++v) acc[i][v] = fma(av, bv[v], acc[i][v]);
+    }
+    a += UnitK ? 1 : a_k;
+    b += b_k;
+  }
+}
+
+// acc = (acc + sum over the first half of k) + (sum over the second half). A single row runs the
+// halves as parallel chains, since it waits for latency; more rows run one after the other. Both
+// add the same numbers in the same order, so a row's bits do not depend on its neighbours.
+template <int R, int NV>
+static inline void dot_halves(const float* a, int64_t a_row, int64_t k_count, const float* b,
+                              int64_t b_strip, vf (&acc)[R][NV]) {
+  const int64_t half = k_count / 2;
+  vf second[R][NV];
+  for (int i = 0; i < R; ++i)
+    for (int v = 0; v < NV; ++v) second[i][v] = set1(0.0f);
+  const float* b2 = b + half * kLanes;
+  if (R == 1) {
+    const float* a2 = a + half;
+    for (int64_t k = 0; k < half; ++k, b += kLanes, b2 += kLanes) {
+      const vf x = set1(a[k]), y = set1(a2[k]);
+      for (int v = 0; v < NV; ++v) acc[0][v] = fma(x, load(b + v * b_strip), acc[0][v]);
+      for (int v = 0; v < NV; ++v) second[0][v] = fma(y, load(b2 + v * b_strip), second[0][v]);
+    }
+    if (k_count & 1) {
+      const vf y = set1(a2[half]);
+      for (int v = 0; v < NV; ++v) second[0][v] = fma(y, load(b2 + v * b_strip), second[0][v]);
+    }
+  } else {
+    chain<R, NV, true>(a, a_row, 1, half, b, kLanes, b_strip, acc);
+    chain<R, NV, true>(a + half, a_row, 1, k_count - half, b2, kLanes, b_strip, second);
+  }
+  for (int i = 0; i < R; ++i)
+    for (int v = 0; v < NV; ++v) acc[i][v] = add(acc[i][v], second[i][v]);
+}
+
+static inline void store_part(float* p, vf value, int64_t count) {
+  if (count >= kLanes) {
+    store(p, value);
+    return;
+  }
+  float part[kLanes];
+  store(part, value);
+  for (int64_t i = 0; i < count; ++i) p[i] = part[i];
+}
+
+static inline vf load_part(const float* p, int64_t count) {
+  if (count >= kLanes) return load(p);
+  float part[kLanes] = {};
+  for (int64_t i = 0; i < count; ++i) part[i] = p[i];
+  return load(part);
+}
+
+// One tile of C: R rows, NV strips, one block of k. `columns` is how many of the tile may be written.
+template <int R, int NV, bool UnitK>
+static void gemm_tile(const GemmArgs& g, int64_t m, int64_t strip, int64_t k0, int64_t k_count,
+                      int64_t columns) {
+  float* c = g.c + m * g.ldc + strip * kLanes;
+  const bool whole = columns >= NV * kLanes, carry = k0 > 0 || g.accumulate;
+  vf acc[R][NV];
+  for (int v = 0; v < NV; ++v) {
+    const vf start = g.bias && !carry ? load(g.bias + (strip + v) * kLanes) : set1(0.0f);
+    for (int i = 0; i < R; ++i) acc[i][v] = start;
+  }
+  chain<R, NV, UnitK>(g.a + m * g.a_row + k0 * g.a_k, g.a_row, g.a_k, k_count,
+                      g.b + strip * g.b_strip + k0 * g.b_k, g.b_k, g.b_strip, acc);
+  if (carry)
+    for (int i = 0; i < R; ++i)
+      for (int v = 0; v < NV; ++v)
+        acc[i][v] = add(load_part(c + i * g.ldc + v * kLanes, columns - v * kLanes), acc[i][v]);
+  for (int i = 0; i < R; ++i)
+    for (int v = 0; v < NV; ++v) {
+      if (whole)
+        store(c + i * g.ldc + v * kLanes, acc[i][v]);
+      else
+        store_part(c + i * g.ldc + v * kLanes, acc[i][v], columns - v * kLanes);
+    }
+}
+
+template <int R, int NV, bool UnitK>
+static void gemm_rows(const GemmArgs& g, int64_t m0, int64_t m1, int64_t strip, int64_t k0,
+                      int64_t k_count, int64_t columns) {
+  for (; m0 + R <= m1; m0 += R) gemm_tile<R, NV, UnitK>(g, m0, strip, k0, k_count, columns);
+  if constexpr (R > 1) {
+    if (m0 < m1) gemm_rows<(R > 4 ? 4 : R - 1), NV, UnitK>(g, m0, m1, strip, k0, k_count, columns);
+  }
+}
+
+template <bool UnitK>
+static void gemm_panels(const GemmArgs& g, int64_t m0, int64_t m1) {
+  const int64_t strips = (g.n + kLanes - 1) / kLanes;
+  const int64_t columns = g.whole_strips ? strips * kLanes : g.n;
+  for (int64_t k0 = 0; k0 < g.k || k0 == 0; k0 += kDepthBlock) {
+    const int64_t k_count = g.k - k0 < kDepthBlock ? g.k - k0 : kDepthBlock;
+    int64_t s = 0;
+    for (; s + 3 <= strips; s += 3)
+      gemm_rows<kRowTile, 3, UnitK>(g, m0, m1, s, k0, k_count, columns - s * kLanes);
+    if (strips - s == 2)
+      gemm_rows<kRowTile == 4 ? 6 : kRowTile, 2, UnitK>(g, m0, m1, s, k0, k_count,
+                                                        columns - s * kLanes);
+    else if (strips - s == 1)
+      gemm_rows<8, 1, UnitK>(g, m0, m1, s, k0, k_count, columns - s * kLanes);
+  }
+}
+
+static void gemm(const GemmArgs& g, int64_t m0, int64_t m1) {
+  if (g.a_k == 1)
+    gemm_panels<true>(g, m0, m1);
+  else
+    gemm_panels<false>(g, m0, m1);
+}
+
+static void pack(const float* src, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n,
+                 float* dst, int64_t dst_strip) {
+  for (int64_t n0 = 0; n0 < n; n0 += kLanes, dst += dst_strip, src += kLanes * n_stride) {
+    const int64_t columns = n - n0 < kLanes ? n - n0 : kLanes;
+    int64_t i = 0;
+    if (columns == kLanes && n_stride == 1) {
+      for (; i < k; ++i) store(dst + i * kLanes, load(src + i * k_stride));
+    } else if (columns == kLanes && k_stride == 1) {
+      for (; i + 8 <= k; i += 8)
+        for (int64_t j = 0; j < kLanes; j += 8)
+          transpose8x8(src + j * n_stride + i, n_stride, dst + i * kLanes + j, kLanes);
+    }
+    for (; i < k; ++i) {
+      if (columns < kLanes) store(dst + i * kLanes, set1(0.0f));
+      for (int64_t j = 0; j < columns; ++j)
+        dst[i * kLanes + j] = src[i * k_stride + j * n_stride];
+    }
+  }
+}

@@ -1,0 +1,98 @@
+#include "network.h"
+
+#include <algorithm>
+
+namespace headgate {
+
+void Network::add(const std::string& name, std::unique_ptr<Layer> layer) {
+  const size_t first = segments_.size();
+  const bool parameters_below = parameter_count_ > 0;
+  parameter_count_ = layer->describe(parameter_count_, &segments_);
+  for (size_t i = first; i < segments_.size(); ++i)
+    segments_[i].name = name + "." + segments_[i].name;
+  state_size_ += layer->state_size();
+  Slot slot;
+  slot.pooled_input = pooled_;
+  slot.wants_dx = parameters_below;
+  pooled_ = pooled_ || layer->pools();
+  slot.layer = std::move(layer);
+  slots_.push_back(std::move(slot));
+}
+
+void Network::finish() {
+  parameters_.assign(parameter_count_);
+  gradients_.assign(parameter_count_);
+}
+
+void Network::plan(int64_t rows, int64_t sequences, bool training) {
+  rows_ = rows;
+  sequences_ = sequences;
+  training_ = training;
+  arena_.clear();
+  arena_.want(&input_, rows * input_row());
+  for (Slot& slot : slots_) {
+    slot.layer->plan(*kernels_, &arena_, rows, sequences, training);
+    const int64_t width = padded(*kernels_, slot.layer->output_size());
+    if (slot.layer->state_size() == 0) arena_.want(&slot.y, rows * width);
+    if (training) arena_.want(&slot.dy, rows * width);
+  }
+  arena_.allocate();
+  packed_ = false;
+}
+
+void Network::reserve(const Rows& rows, bool training) {
+  if (kernels_ != &kernels()) {
+    kernels_ = &kernels();
+    rows_ = -1;
+  }
+  if (rows.total <= rows_ && rows.sequences <= sequences_ && (training_ || !training)) return;
+  plan(std::max(rows.total, rows_), std::max(rows.sequences, sequences_), training || training_);
+}
+
+Io Network::io(size_t index, const Rows& rows) {
+  Slot& slot = slots_[index];
+  const float* x = index == 0 ? input_ : slots_[index - 1].y;
+  float* dx = index > 0 && slot.wants_dx ? slots_[index - 1].dy : nullptr;
+  return {x, slot.y, slot.dy, dx, slot.pooled_input ? rows.sequences : rows.total,
+          slot.pooled_input};
+}
+
+const float* Network::forward(const Rows& rows, const State<const float>& state, bool training,
+                              const RandomKey& random, StopFlag* stop) {
+  if (!packed_) {
+    for (Slot& slot : slots_) slot.layer->pack(*kernels_, parameters_.data(), training_);
+    packed_ = true;
+  }
+  const Pass pass{*kernels_, rows, training, random, stop, parameters_.data(), gradients_.data()};
+  const float* block = state.data;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    Layer& layer = *slots_[i].layer;
+    if (const int64_t h = layer.state_size()) {
+      layer.set_state(*kernels_, rows, block ? block + state.first * h : nullptr);
+      if (block) block += state.rows * h;
+      slots_[i].y = layer.output(rows);
+    }
+    layer.forward(pass, io(i, rows));
+  }
+  return slots_.back().y;
+}
+
+void Network::get_state(const Rows& rows, const State<float>& state) const {
+  float* block = state.data;
+  for (const Slot& slot : slots_) {
+    const int64_t h = slot.layer->state_size();
+    if (h == 0) continue;
+    slot.layer->get_state(*kernels_, rows, block + state.first * h);
+    block += state.rows * h;
+  }
+}
+
+void Network::backward(const Rows& rows, const RandomKey& random, StopFlag* stop) {
+  const Pass pass{*kernels_, rows, true, random, stop, parameters_.data(), gradients_.data()};
+  for (size_t i = slots_.size(); i-- > 0;) {
+    slots_[i].layer->backward(pass, io(i, rows));
+    if (!slots_[i].wants_dx) break;  // nothing below learns
+  }
+}
+
+}  // namespace headgate

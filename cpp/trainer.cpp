@@ -1,0 +1,232 @@
+#include "trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+namespace headgate {
+namespace {
+
+size_t bytes(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
+
+// Lays out the rows of one batch by time; keeps what stands when the shape is the same.
+void lay_out(const Samples& s, const int64_t* order, int64_t n, Rows* rows) {
+  const int64_t first = s.length[order[0]];
+  bool ragged = false;
+  for (int64_t i = 1; i < n && !ragged; ++i) ragged = s.length[order[i]] != first;
+  if (!ragged && !rows->ragged && rows->sequences == n && rows->steps == first) return;
+  rows->sequences = n;
+  rows->ragged = ragged;
+  rows->order.resize(static_cast<size_t>(n));
+  std::iota(rows->order.begin(), rows->order.end(), int64_t{0});
+  if (ragged)
+    std::stable_sort(rows->order.begin(), rows->order.end(), [&](int64_t a, int64_t b) {
+      return s.length[order[a]] > s.length[order[b]];
+    });
+  rows->length.resize(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) rows->length[i] = s.length[order[rows->order[i]]];
+  rows->steps = rows->length[0];
+  rows->count.resize(static_cast<size_t>(rows->steps));
+  rows->offset.resize(static_cast<size_t>(rows->steps));
+  int64_t running = n, total = 0;
+  for (int64_t t = 0; t < rows->steps; ++t) {
+    while (rows->length[running - 1] <= t) --running;
+    rows->count[t] = static_cast<int32_t>(running);
+    rows->offset[t] = total;
+    total += running;
+  }
+  rows->total = total;
+}
+
+void copy_scaled(const float* from, int64_t size, float shift, float scale, float* to) {
+  for (int64_t j = 0; j < size; ++j) to[j] = (from[j] - shift) / scale;
+}
+
+}  // namespace
+
+void gather(const Samples& s, const int64_t* order, int64_t n, bool training, Network* net,
+            Rows* rows, AlignedFloats* targets, std::vector<int64_t>* batch_samples) {
+  lay_out(s, order, n, rows);
+  net->reserve(*rows, training);
+  batch_samples->resize(static_cast<size_t>(n));
+  const int64_t x_row = net->input_row(), y_row = net->output_row();
+  if (targets && targets->size() < net->output_count(*rows) * y_row)
+    targets->assign(net->output_count(*rows) * y_row);
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t sample = order[rows->order[i]];
+    (*batch_samples)[i] = sample;
+    const float shift = s.x_shift ? s.x_shift[sample] : 0.0f;
+    const float scale = s.x_scale ? s.x_scale[sample] : 1.0f;
+    const float* x = s.x + s.start[sample] * s.inputs;
+    for (int64_t t = 0; t < rows->length[i]; ++t, x += s.inputs) {
+      float* to = net->input() + (rows->offset[t] + i) * x_row;
+      if (s.x_scale)
+        copy_scaled(x, s.inputs, shift, scale, to);
+      else
+        for (int64_t j = 0; j < s.inputs; ++j) to[j] = x[j];
+    }
+    if (!targets) continue;
+    const float* y = s.y + s.y_start[sample];
+    const int64_t steps = net->pooled() ? 1 : rows->length[i];
+    for (int64_t t = 0; t < steps; ++t, y += s.y_stride)
+      copy_scaled(y, s.outputs, s.y_shift ? s.y_shift[sample] : 0.0f,
+                  s.y_scale ? s.y_scale[sample] : 1.0f,
+                  targets->data() + ((net->pooled() ? 0 : rows->offset[t]) + i) * y_row);
+  }
+}
+
+void Trainer::remember(const float* state, int64_t size) {
+  const float* p = net_->parameters();
+  good_parameters_.assign(p, p + net_->parameter_count());
+  if (state) good_state_.assign(state, state + size);
+}
+
+void Trainer::restore(float* state) {
+  if (!good_parameters_.empty())
+    std::copy(good_parameters_.begin(), good_parameters_.end(), net_->parameters());
+  if (state && !good_state_.empty()) std::copy(good_state_.begin(), good_state_.end(), state);
+  net_->changed();
+}
+
+bool Trainer::update(const Rows& rows, const RandomKey& random, StopFlag* stop) {
+  net_->backward(rows, random, stop);
+  if (stop && stop->poll()) return false;
+  float* gradients = const_cast<float*>(net_->gradients());
+  optimizer_.step(net_->k(), net_->segments(), net_->parameters(), gradients,
+                  net_->parameter_count());
+  net_->changed();
+  return true;
+}
+
+EpochResult Trainer::epoch(const Samples& samples, const int64_t* order, int64_t n,
+                           int64_t batch_size, float* state, double limit, StopFlag* stop) {
+  EpochResult result;
+  double total = 0.0, targets_seen = 0.0;
+  for (int64_t first = 0; first < n; first += batch_size) {
+    const int64_t size = std::min(batch_size, n - first);
+    gather(samples, order + first, size, true, net_, &rows_, &targets_, &batch_samples_);
+    const RandomKey random{seed_, updates_, batch_samples_.data()};
+    const float* y = net_->forward(rows_, {state, batch_size, 0}, true, random, stop);
+    if (stop && stop->poll()) {
+      result.status = Status::stopped;
+      break;
+    }
+    const int64_t count = net_->output_count(rows_);
+    const double loss = loss_and_gradient(loss_, y, targets_.data(), count, samples.outputs,
+                                          net_->output_row(), net_->output_gradient());
+    const double weight = static_cast<double>(count * samples.outputs);
+    result.last_loss = loss / weight;
+    if (!(result.last_loss <= limit)) {  // NaN fails too
+      result.status = Status::diverged;
+      restore(state);
+      break;
+    }
+    if (first == 0) remember(state, batch_size * net_->state_size());
+    if (!update(rows_, random, stop)) {
+      result.status = Status::stopped;
+      break;
+    }
+    if (state) net_->get_state(rows_, {state, batch_size, 0});
+    total += loss;
+    targets_seen += weight;
+    ++updates_;
+    ++result.updates;
+  }
+  result.loss = targets_seen > 0 ? total / targets_seen : 0.0;
+  if (result.status == Status::done &&
+      !std::isfinite(net_->k().sum_of_squares(net_->parameters(), net_->parameter_count()))) {
+    result.status = Status::diverged;
+    restore(state);
+  }
+  return result;
+}
+
+namespace {
+
+// Calls body(rows, first, output) for every batch of samples in order, without learning.
+template <class Body>
+Status for_batches(Network* net, const Samples& samples, int64_t batch_size, const float* state,
+                   AlignedFloats* targets, StopFlag* stop, Body body) {
+  Rows rows;
+  std::vector<int64_t> batch_samples, order(static_cast<size_t>(samples.count));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  for (int64_t first = 0; first < samples.count; first += batch_size) {
+    const int64_t size = std::min(batch_size, samples.count - first);
+    gather(samples, order.data() + first, size, false, net, &rows, targets, &batch_samples);
+    const float* y = net->forward(rows, {state, samples.count, first}, false,
+                                  {0, 0, batch_samples.data()}, stop);
+    if (stop && stop->poll()) return Status::stopped;
+    body(rows, first, y);
+  }
+  return Status::done;
+}
+
+}  // namespace
+
+EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size, Loss loss,
+                     const float* state, StopFlag* stop) {
+  EpochResult result;
+  AlignedFloats targets;
+  double total = 0.0, weight = 0.0;
+  result.status = for_batches(
+      net, samples, batch_size, state, &targets, stop,
+      [&](const Rows& rows, int64_t, const float* y) {
+        const int64_t count = net->output_count(rows);
+        total += loss_and_gradient(loss, y, targets.data(), count, samples.outputs,
+                                   net->output_row(), nullptr);
+        weight += static_cast<double>(count * samples.outputs);
+      });
+  result.loss = result.last_loss = weight > 0 ? total / weight : 0.0;
+  return result;
+}
+
+Status predict(Network* net, const Samples& samples, int64_t batch_size, const float* state_in,
+               float* state_out, const int64_t* out_start, float* out, StopFlag* stop) {
+  const int64_t width = net->output_size();
+  return for_batches(
+      net, samples, batch_size, state_in, nullptr, stop,
+      [&](const Rows& rows, int64_t first, const float* y) {
+        const int64_t row = net->output_row();
+        for (int64_t i = 0; i < rows.sequences; ++i) {
+          const int64_t sample = first + rows.order[i];
+          const float shift = samples.y_shift ? samples.y_shift[sample] : 0.0f;
+          const float scale = samples.y_scale ? samples.y_scale[sample] : 1.0f;
+          float* to = out + out_start[sample] * width;
+          const int64_t steps = net->pooled() ? 1 : rows.length[i];
+          for (int64_t t = 0; t < steps; ++t, to += width) {
+            const float* from = y + ((net->pooled() ? 0 : rows.offset[t]) + i) * row;
+            for (int64_t j = 0; j < width; ++j) to[j] = from[j] * scale + shift;
+          }
+        }
+        if (state_out) net->get_state(rows, {state_out, samples.count, first});
+      });
+}
+
+Status rollout(Network* net, const float* x, int64_t steps0, int64_t steps, float* state,
+               float* out, StopFlag* stop) {
+  const int64_t width = net->output_size(), start = 0, zero = 0;
+  int64_t length = steps0;
+  Samples samples;
+  samples.count = 1;
+  samples.inputs = net->input_size();
+  samples.start = &start;
+  samples.length = &length;
+  samples.x = x;
+  Rows rows;
+  std::vector<int64_t> batch_samples;
+  for (int64_t step = 0; step < steps; ++step) {
+    gather(samples, &zero, 1, false, net, &rows, nullptr, &batch_samples);
+    const float* y =
+        net->forward(rows, {state, 1, 0}, false, {0, 0, batch_samples.data()}, stop);
+    if (stop && stop->poll()) return Status::stopped;
+    if (state) net->get_state(rows, {state, 1, 0});
+    const float* last = y + (net->output_count(rows) - 1) * net->output_row();
+    std::memcpy(out + step * width, last, bytes(width));
+    samples.x = out + step * width;
+    length = 1;
+  }
+  return Status::done;
+}
+
+}  // namespace headgate

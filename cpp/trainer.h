@@ -1,0 +1,85 @@
+// trainer.h: how data reach the network, and one epoch of training.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "losses.h"
+#include "network.h"
+#include "optimizers.h"
+
+namespace headgate {
+
+// A table of values, and per sample where it begins: dense arrays, ragged lists, sliding windows and
+// chunks of a long text are all this. Nothing is materialised.
+struct Samples {
+  int64_t count = 0;
+  const float* x = nullptr;  // [S, inputs]
+  int64_t inputs = 0;
+  const int64_t* start = nullptr;   // [count] first row of x
+  const int64_t* length = nullptr;  // [count] rows of x, at least 1
+  const float* y = nullptr;         // flat targets; null when there are none
+  const int64_t* y_start = nullptr;  // [count] index of the first target in y
+  int64_t y_stride = 0;              // from one target step to the next
+  int64_t outputs = 0;
+  // Per sample, or null: the network sees (x - x_shift) / x_scale, and is asked for
+  // (y - y_shift) / y_scale.
+  const float *x_shift = nullptr, *x_scale = nullptr, *y_shift = nullptr, *y_scale = nullptr;
+};
+
+// Fills `rows`, the network's input and `targets` (when not null) with samples order[0..n).
+// batch_samples: [n] the sample of each sequence, in the order of the rows.
+void gather(const Samples& samples, const int64_t* order, int64_t n, bool training, Network* net,
+            Rows* rows, AlignedFloats* targets, std::vector<int64_t>* batch_samples);
+
+enum class Status { done, stopped, diverged };
+
+struct EpochResult {
+  Status status = Status::done;
+  double loss = 0.0;    // mean over all targets, each measured before its update
+  int64_t updates = 0;  // completed
+  double last_loss = 0.0;
+};
+
+// Training that can be continued epoch by epoch; owns the optimiser's state.
+class Trainer {
+ public:
+  Trainer(Network* net, const OptimizerOptions& options, Loss loss, uint64_t seed)
+      : net_(net), optimizer_(options), loss_(loss), seed_(seed) {}
+
+  // One pass over order[0..n) in batches. state: [per recurrent layer][batch_size, H], carried from
+  // batch to batch and back to the caller, or null to begin every batch with zeros. A loss that is
+  // not finite or above `limit` ends the epoch with the last weights that gave a good one.
+  EpochResult epoch(const Samples& samples, const int64_t* order, int64_t n, int64_t batch_size,
+                    float* state, double limit, StopFlag* stop);
+  Optimizer& optimizer() { return optimizer_; }
+
+ private:
+  bool update(const Rows& rows, const RandomKey& random, StopFlag* stop);
+  void remember(const float* state, int64_t size);
+  void restore(float* state);
+
+  Network* net_;
+  Optimizer optimizer_;
+  Loss loss_;
+  uint64_t seed_, updates_ = 0;
+  Rows rows_;
+  AlignedFloats targets_;
+  std::vector<int64_t> batch_samples_;
+  std::vector<float> good_parameters_, good_state_;
+};
+
+// Mean loss over the samples, without learning. state: [per recurrent layer][count, H] or null.
+EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size, Loss loss,
+                     const float* state, StopFlag* stop);
+
+// Predictions of every sample, scaled back. out_start: [count] row of `out` ([rows, O]) where a
+// sample's predictions begin. state_in, state_out: [per recurrent layer][count, H] or null.
+Status predict(Network* net, const Samples& samples, int64_t batch_size, const float* state_in,
+               float* state_out, const int64_t* out_start, float* out, StopFlag* stop);
+
+// Runs x [steps0, I] from `state` ([per recurrent layer][1, H], updated; null when the network has
+// none), then feeds the last prediction back until `steps` predictions lie in out [steps, O].
+Status rollout(Network* net, const float* x, int64_t steps0, int64_t steps, float* state,
+               float* out, StopFlag* stop);
+
+}  // namespace headgate

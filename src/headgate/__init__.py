@@ -1,0 +1,96 @@
+"""headgate: GRU networks that train in milliseconds and run in microseconds.
+
+Public names load on first use (PEP 562), so importing the package costs little more than NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "errors": (
+        "DivergenceError",
+        "HeadgateError",
+        "HeadgateWarning",
+        "InputError",
+        "ModelFileError",
+        "NotFittedError",
+    ),
+    "spec": ("Dense", "Dropout", "GRU", "InputSpec", "Last", "LayerSpec", "NetworkSpec",
+             "ScalingSpec"),
+    "kernels": (
+        "available_isas",
+        "get_num_threads",
+        "isa",
+        "set_isa",
+        "set_num_threads",
+    ),
+    "data.samples": ("SampleTable",),
+    "data.windows": ("windows",),
+    "training.callbacks": (
+        "CallbackEnv",
+        "EarlyStopException",
+        "early_stopping",
+        "log_evaluation",
+        "record_evaluation",
+    ),
+    "training.history": ("History",),
+    "network": ("Network",),
+    "models.loading": ("load",),
+    "models.forecaster": ("GRUForecaster",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("reference", "gate_layout")
+
+__all__ = ["__version__", *sorted(_HOME_OF), *_MODULES]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from . import gate_layout as gate_layout
+    from . import reference as reference
+    from .data.samples import SampleTable as SampleTable
+    from .data.windows import windows as windows
+    from .errors import DivergenceError as DivergenceError
+    from .errors import HeadgateError as HeadgateError
+    from .errors import HeadgateWarning as HeadgateWarning
+    from .errors import InputError as InputError
+    from .errors import ModelFileError as ModelFileError
+    from .errors import NotFittedError as NotFittedError
+    from .kernels import available_isas as available_isas
+    from .kernels import get_num_threads as get_num_threads
+    from .kernels import isa as isa
+    from .kernels import set_isa as set_isa
+    from .kernels import set_num_threads as set_num_threads
+    from .models.forecaster import GRUForecaster as GRUForecaster
+    from .models.loading import load as load
+    from .network import Network as Network
+    from .spec import GRU as GRU
+    from .spec import Dense as Dense
+    from .spec import Dropout as Dropout
+    from .spec import InputSpec as InputSpec
+    from .spec import Last as Last
+    from .spec import LayerSpec as LayerSpec
+    from .spec import NetworkSpec as NetworkSpec
+    from .spec import ScalingSpec as ScalingSpec
+    from .training.callbacks import CallbackEnv as CallbackEnv
+    from .training.callbacks import EarlyStopException as EarlyStopException
+    from .training.callbacks import early_stopping as early_stopping
+    from .training.callbacks import log_evaluation as log_evaluation
+    from .training.callbacks import record_evaluation as record_evaluation
+    from .training.history import History as History
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None and name not in _MODULES:
+        raise AttributeError(f"module 'headgate' has no attribute {name!r}")
+    module = importlib.import_module(f".{home or name}", __name__)
+    value = getattr(module, name) if home else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

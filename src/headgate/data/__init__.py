@@ -1,0 +1,1 @@
+"""From files and frames to series, windows and the sample tables that training reads."""

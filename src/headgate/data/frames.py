@@ -1,0 +1,303 @@
+"""From files, frames and arrays to one clean series, and back to frames of the same kind.
+
+``read_table`` reads files, ``as_series`` finds and checks the columns, ``future_times`` and
+``future_frame`` write what comes after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..checks import check_size
+from ..errors import InputError
+from .columns import check_values, column_values, find_target, find_time, read_times
+from .stamps import YEARS, TimeStyle, is_time_name, name_rows
+from .tables import read_table
+from .times import Frequency, Times, anchored, infer_frequency, next_times
+
+if TYPE_CHECKING:
+    import narwhals as nw
+
+__all__ = ["Frequency", "Series", "as_series", "future_frame", "future_times", "read_table"]
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One series, sorted by time, finite, and what is needed to write its continuation.
+
+    Attributes:
+        values: float64 (T,), read-only.
+        times: (T,) datetime64[us] or int64, strictly increasing; None for a bare array.
+        time_name, value_name: column names (``ds`` and ``y`` for a bare array).
+        freq: how far apart the stamps stand; an integer step without calendar time.
+        season: usual number of steps in a season of this frequency, 1 where there is none.
+        kind: what came in, ``"array"``, ``"polars"`` or ``"pandas"``.
+        style: how the stamps were written.
+    """
+
+    values: npt.NDArray[np.float64]
+    times: Times | None = None
+    time_name: str = "ds"
+    value_name: str = "y"
+    freq: Frequency = field(default_factory=lambda: Frequency("step"))
+    season: int = 1
+    kind: str = "array"
+    style: TimeStyle = field(default_factory=TimeStyle)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def part(self, start: int, stop: int | None = None) -> Series:
+        """The steps from ``start`` to before ``stop``, as slices count; frequency kept."""
+        cut = slice(start, stop)
+        times = None if self.times is None else self.times[cut]
+        return replace(self, values=self.values[cut], times=times)
+
+
+def as_series(
+    data: Any,
+    *,
+    time: str | None = None,
+    target: str | None = None,
+    freq: str | int | Frequency | None = None,
+) -> Series:
+    """One series from a 1-D array or list, or a pandas or polars frame (or Series).
+
+    Args:
+        data: values alone, or a frame with a time and a value column; a pandas
+            DatetimeIndex or PeriodIndex counts as the time column.
+        time, target: column names; found when there is only one choice.
+        freq: such as ``"M"``, ``"30min"`` or an integer step; read from the stamps when None.
+
+    Rows are sorted by time. Native dates, integers and texts such as 2024-01-05, 2024/1/5,
+    2024年1月5日, 20240105 and 2024-01 are understood as time.
+
+    Raises:
+        InputError: no or several candidate columns (listed); fewer than two rows; text, infinite
+            or missing values, stamps that are no dates or stand twice (rows named, from 1).
+    """
+    if isinstance(data, Series):
+        return data
+    if isinstance(data, (str, Path)):
+        raise InputError(f"as_series needs data, got the path {str(data)!r}; use read_table first")
+    frequency = None if freq is None else Frequency.parse(freq)
+    frame, kind = _open_frame(data)
+    if frame is None:
+        if time is not None or target is not None:
+            raise InputError(
+                f"time= and target= name columns, but the data are {type(data).__name__}; "
+                "pass a pandas or polars frame, or leave them out"
+            )
+        values = _array_values(data)
+        frequency = frequency or Frequency("step")
+        return Series(values, freq=frequency, season=frequency.season, kind=kind)
+    if len(frame) < 2:
+        raise InputError(
+            f"the table has {len(frame)} row{'s' * (len(frame) != 1)}; a series needs at least 2, "
+            "one for each time step"
+        )
+    time = find_time(frame, time, target)
+    target = find_target(frame, time, target)
+    values = column_values(frame[target], target)
+    if time is None:
+        frequency = frequency or Frequency("step")
+        return Series(
+            _frozen(values),
+            value_name=target,
+            freq=frequency,
+            season=frequency.season,
+            kind=kind,
+        )
+    times, style = read_times(frame[time], time)
+    order = _increasing(times, time, style)
+    times, values = times[order], values[order]
+    frequency = _frequency_of(times, time, style, frequency)
+    return Series(_frozen(values), times, time, target, frequency, frequency.season, kind, style)
+
+
+def future_times(series: Series, horizon: int) -> Times:
+    """The ``horizon`` stamps after the series; shape (horizon,), datetime64[us] or int64.
+
+    Month ends stay month ends, weekdays weekdays; a bare array is counted on from its length.
+    """
+    horizon = check_size("horizon", horizon)
+    if series.times is None:
+        return np.arange(len(series), len(series) + horizon, dtype=np.int64)
+    return next_times(series.times[-1], series.freq, horizon)
+
+
+def future_frame(series: Series, columns: Mapping[str, Any]) -> Any:
+    """A frame of the next stamps and ``columns``, all of one length, of the kind that came in.
+
+    pandas for pandas, polars for polars and for a bare array. The stamps stand first, under
+    the name, in the type and, for texts, in the way they had in the data.
+    """
+    lengths = {name: len(column) for name, column in columns.items()}
+    if not lengths or len(set(lengths.values())) != 1:
+        raise InputError(f"columns must have one length, the horizon; got lengths {lengths}")
+    if series.time_name in columns:
+        raise InputError(f"a column is named {series.time_name!r} like the time; rename it")
+    import narwhals as nw
+
+    times = future_times(series, next(iter(lengths.values())))
+    backend: Literal["pandas", "polars"] = "pandas" if series.kind == "pandas" else "polars"
+    stamps = _native_times(times, series)
+    data = {name: np.asarray(column) for name, column in columns.items()}
+    frame = nw.from_dict({series.time_name: stamps, **data}, backend=backend)
+    if series.style.dtype is not None and series.style.time_zone is None:
+        frame = frame.with_columns(nw.col(series.time_name).cast(series.style.dtype))
+    return frame.to_native()
+
+
+# -- opening -------------------------------------------------------------------------------
+
+
+def _open_frame(data: Any) -> tuple[nw.DataFrame[Any] | None, str]:
+    """A narwhals frame and its kind, or None for values without columns."""
+    import narwhals as nw
+    from narwhals import dependencies as known
+
+    if known.is_pandas_series(data):
+        if not _is_time_index(data.index):
+            return None, "pandas"
+        data = data.to_frame(name="y" if data.name is None else str(data.name))
+    if known.is_pandas_dataframe(data):
+        return nw.from_native(_with_index_as_column(data), eager_only=True), "pandas"
+    if known.is_polars_lazyframe(data):
+        data = data.collect()
+    if known.is_polars_dataframe(data):
+        return nw.from_native(data, eager_only=True), "polars"
+    if known.is_polars_series(data):
+        return None, "polars"
+    if known.is_pyarrow_table(data):
+        import polars as pl
+
+        return nw.from_native(pl.DataFrame(data), eager_only=True), "polars"
+    return None, "array"
+
+
+def _is_time_index(index: Any) -> bool:
+    return type(index).__name__ in ("DatetimeIndex", "PeriodIndex")
+
+
+def _with_index_as_column(frame: Any) -> Any:
+    """A pandas frame whose times are in a column, periods as the stamps at their start."""
+    frame = frame.copy(deep=False)
+    if _is_time_index(frame.index):
+        name = "ds" if frame.index.name is None else str(frame.index.name)
+        if name in frame.columns:
+            raise InputError(f"{name!r} is both the index and a column; rename one")
+        stamps = frame.index
+        frame = frame.reset_index(drop=True)
+        frame.insert(0, name, stamps)
+    frame.columns = [str(name) for name in frame.columns]
+    if frame.columns.has_duplicates:
+        raise InputError(f"column names must differ, got {list(frame.columns)}; rename them")
+    for name in frame.columns:
+        if type(frame[name].dtype).__name__ == "PeriodDtype":
+            frame[name] = frame[name].dt.to_timestamp()
+    return frame
+
+
+def _array_values(data: Any) -> npt.NDArray[np.float64]:
+    try:
+        array = np.asarray(data)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"data must be a 1-D array of numbers: {error}") from None
+    if array.ndim == 2 and 1 in array.shape:
+        array = array.reshape(-1)
+    if array.ndim != 1:
+        raise InputError(
+            f"data must be a 1-D array, a list, or a pandas or polars frame; got "
+            f"{type(data).__name__} of shape {array.shape}; pass one series at a time"
+        )
+    if len(array) < 2:
+        raise InputError(f"data has length {len(array)}; a series needs at least 2 values")
+    if array.dtype.kind not in "biuf":
+        array = _from_objects(array)
+    values = array.astype(np.float64)
+    check_values(values, "the data", "index")
+    return _frozen(values)
+
+
+def _from_objects(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    values = np.full(len(array), np.nan)
+    for at, item in enumerate(array.tolist()):
+        try:
+            values[at] = np.nan if item is None else float(item)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"the data hold {item!r} at index {at}, expected a number; remove or replace it"
+            ) from None
+    return values
+
+
+def _frozen(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    values = np.array(values, dtype=np.float64)
+    values.flags.writeable = False
+    return values
+
+
+# -- time ----------------------------------------------------------------------------------
+
+
+def _increasing(times: Times, name: str, style: TimeStyle) -> npt.NDArray[np.int64]:
+    """The order that sorts the stamps; refuses those that stand twice, by name and row."""
+    order = np.argsort(times, kind="stable")
+    again = times[order][1:] == times[order][:-1]
+    if not again.any():
+        return order
+    doubles = np.unique(times[order][1:][again])
+    shown = style.write(doubles[:3]) if style.template else [_plain(t) for t in doubles[:3]]
+    listed = "; ".join(
+        f"{text} in {name_rows(times == stamp)}"
+        for text, stamp in zip(shown, doubles[:3], strict=True)
+    )
+    more = f" (and {len(doubles) - 3} more stamps)" if len(doubles) > 3 else ""
+    raise InputError(
+        f"time stamps of {name!r} stand more than once: {listed}{more}; keep one row for each, or "
+        "forecast one series at a time when the table holds several"
+    )
+
+
+def _plain(stamp: Any) -> str:
+    return str(stamp).removesuffix(".000000").removesuffix("T00:00:00").replace("T", " ")
+
+
+def _frequency_of(times: Times, name: str, style: TimeStyle, given: Frequency | None) -> Frequency:
+    if given is not None:
+        return anchored(given, times)
+    frequency = infer_frequency(times)
+    years = frequency.unit == "step" and times[0] >= YEARS[0] and times[-1] <= YEARS[1]
+    if years and is_time_name(name):
+        return Frequency("Y", frequency.multiple)
+    return frequency
+
+
+def _native_times(times: Times, series: Series) -> Any:
+    """Stamps as the data had them: integers, texts, or datetimes with their zone."""
+    style = series.style
+    if style.template:
+        return style.write(times)
+    if style.time_zone is None:
+        return times
+    base = "UTC" if style.in_utc else style.time_zone
+    if series.kind == "pandas":
+        import pandas as pd
+
+        localized = pd.DatetimeIndex(times).tz_localize(
+            base, ambiguous=np.ones(len(times), dtype=bool), nonexistent="shift_forward"
+        )
+        return pd.Series(localized.tz_convert(style.time_zone))
+    import polars as pl
+
+    stamps = pl.Series(times)
+    first = stamps.dt.replace_time_zone(base, ambiguous="earliest", non_existent="null")
+    later = stamps.dt.offset_by("1h").dt.replace_time_zone(base, ambiguous="earliest")
+    return first.fill_null(later).dt.convert_time_zone(style.time_zone)

@@ -1,0 +1,259 @@
+"""SampleTable: the one way in which data reach the trainer.
+
+A table of values, and per sample where it begins. Dense arrays, ragged lists and sliding windows
+are all this; windows are never materialised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from ..kernels import make_samples
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """Samples over tables of values.
+
+    Sample k reads rows ``x[starts[k] : starts[k] + lengths[k]]``, and its targets are the
+    ``output_size`` values that begin at ``y[y_starts[k]]``; with ``y_steps="every"`` there is one
+    such group for each step, ``y_stride`` values apart.
+
+    Attributes:
+        x: (S, I) float32, C-contiguous.
+        starts, lengths: (N,) int64.
+        y: flat float32 targets, or None for prediction.
+        y_starts: (N,) int64, or None.
+        x_shift, x_scale, y_shift, y_scale: (N,) float32 or None; the network sees
+            ``(x - x_shift) / x_scale`` and learns ``(y - y_shift) / y_scale``; predictions are
+            scaled back.
+    """
+
+    x: Float32
+    starts: Int64
+    lengths: Int64
+    y: Float32 | None = None
+    y_starts: Int64 | None = None
+    y_stride: int = 0
+    output_size: int = 1
+    y_steps: str = "last"
+    x_shift: Float32 | None = None
+    x_scale: Float32 | None = None
+    y_shift: Float32 | None = None
+    y_scale: Float32 | None = None
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def to_engine(self) -> Any:
+        """The engine's view of this table."""
+        given = (self.x_shift, self.x_scale, self.y_shift, self.y_scale)
+        if (self.x_shift is None) != (self.x_scale is None):
+            raise InputError("x_shift and x_scale belong together: give both or neither")
+        if (self.y_shift is None) != (self.y_scale is None):
+            raise InputError("y_shift and y_scale belong together: give both or neither")
+        scaling = [None if a is None else np.ascontiguousarray(a, np.float32) for a in given]
+        y = None if self.y is None else np.ascontiguousarray(self.y, np.float32).reshape(-1)
+        y_starts = None if self.y_starts is None else np.array(self.y_starts, np.int64)
+        try:
+            return make_samples(
+                np.ascontiguousarray(self.x, np.float32),
+                np.array(self.starts, np.int64),
+                np.array(self.lengths, np.int64),
+                y,
+                y_starts,
+                self.y_stride,
+                self.output_size,
+                self.y_steps == "every",
+                scaling,
+            )
+        except ValueError as error:
+            raise InputError(f"the sample table is inconsistent: {error}") from None
+
+    def take(self, chosen: slice | Int64) -> SampleTable:
+        """The table of a choice of samples; values are shared."""
+
+        def pick(array: Any) -> Any:
+            return None if array is None else array[chosen]
+
+        return SampleTable(
+            x=self.x,
+            starts=self.starts[chosen],
+            lengths=self.lengths[chosen],
+            y=self.y,
+            y_starts=pick(self.y_starts),
+            y_stride=self.y_stride,
+            output_size=self.output_size,
+            y_steps=self.y_steps,
+            x_shift=pick(self.x_shift),
+            x_scale=pick(self.x_scale),
+            y_shift=pick(self.y_shift),
+            y_scale=pick(self.y_scale),
+        )
+
+
+def as_values(name: str, value: Any) -> Float32:
+    """``value`` as a finite float32 array; says by name and place what is wrong otherwise."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise InputError(
+            f"{name} is not a regular array; pass a list of arrays when lengths differ"
+        ) from None
+    if array.dtype.kind not in "fiub":
+        raise InputError(
+            f"{name} must hold numbers, got dtype {array.dtype}; convert it with "
+            f"{name}.astype('float32')"
+        )
+    result = np.ascontiguousarray(array, np.float32) if array.dtype.kind == "f" else None
+    if result is None:
+        result = np.ascontiguousarray(array).astype(np.float32)
+    # A sum is finite unless something in it is not (or it overflows: then look closer).
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(result.sum(dtype=np.float64))
+    if suspicious and not np.isfinite(result).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
+        raise InputError(
+            f"{name} has a value that is not finite at index {place}: {array[place]!r}; "
+            "fill or drop missing values first"
+        )
+    return result
+
+
+def from_arrays(
+    X: Any,
+    Y: Any = None,
+    *,
+    lengths: Any = None,
+    input_size: int,
+    output_size: int,
+    readout: str,
+) -> SampleTable:
+    """A table over dense (N, T, I) arrays or lists of (T_i, I) arrays.
+
+    ``Y`` is (N, T, O) for ``readout="every"`` (a list of arrays when X is one) and (N, O) or (N,)
+    for ``"last"``; (N, T) and (N,) stand for one output.
+    """
+    if isinstance(X, (list, tuple)) and len(X) and _is_ragged(X):
+        if lengths is not None:
+            raise InputError("lengths goes with a dense X; a list of arrays has its own lengths")
+        return _from_ragged(X, Y, input_size, output_size, readout)
+    x = as_values("X", X)
+    if x.ndim == 2 and input_size == 1:
+        x = x[:, :, None]
+    if x.ndim != 3:
+        raise InputError(
+            f"X must be (N, T, I) = (samples, time, features), got shape {np.shape(X)}; "
+            "a single sequence is X[None]"
+        )
+    n, steps, features = x.shape
+    if features != input_size:
+        raise InputError(
+            f"X has {features} features, but this network was built with "
+            f"input_size={input_size}; pass X[..., :{input_size}] or build with "
+            f"input_size={features}"
+        )
+    if n == 0 or steps == 0:
+        raise InputError(f"X has shape {x.shape}: there must be at least one sample and one step")
+    size = _as_lengths(lengths, n, steps)
+    table = SampleTable(
+        x=x.reshape(n * steps, features),
+        starts=np.arange(n, dtype=np.int64) * steps,
+        lengths=size,
+        output_size=output_size,
+        y_steps=readout,
+    )
+    if Y is None:
+        return table
+    y = as_values("Y", Y)
+    expected = (n, steps, output_size) if readout == "every" else (n, output_size)
+    if y.shape != expected and not (output_size == 1 and y.shape == expected[:-1]):
+        raise InputError(f"Y must have shape {expected} for readout={readout!r}, got {y.shape}")
+    per_sample = steps * output_size if readout == "every" else output_size
+    return _with_targets(table, y, np.arange(n, dtype=np.int64) * per_sample)
+
+
+def _with_targets(table: SampleTable, y: Float32, y_starts: Int64) -> SampleTable:
+    return SampleTable(
+        x=table.x,
+        starts=table.starts,
+        lengths=table.lengths,
+        y=y.reshape(-1),
+        y_starts=y_starts,
+        y_stride=table.output_size,
+        output_size=table.output_size,
+        y_steps=table.y_steps,
+    )
+
+
+def _is_ragged(X: Sequence[Any]) -> bool:
+    """A list whose items are sequences of steps, rather than one nested regular array."""
+    return all(isinstance(item, np.ndarray) for item in X) or len({np.shape(i)[:1] for i in X}) > 1
+
+
+def _as_lengths(lengths: Any, n: int, steps: int) -> Int64:
+    if lengths is None:
+        return np.full(n, steps, np.int64)
+    size = np.asarray(lengths)
+    if size.shape != (n,) or size.dtype.kind not in "iu":
+        raise InputError(
+            f"lengths must be {n} integers, one for each sample, got shape {size.shape} "
+            f"and dtype {size.dtype}"
+        )
+    bad = np.flatnonzero((size < 1) | (size > steps))
+    if bad.size:
+        raise InputError(
+            f"lengths must be between 1 and T={steps}; sample {bad[0]} has {size[bad[0]]}"
+        )
+    return size.astype(np.int64)
+
+
+def _from_ragged(
+    X: Sequence[Any], Y: Any, input_size: int, output_size: int, readout: str
+) -> SampleTable:
+    parts = [_sequence(f"X[{k}]", item, input_size) for k, item in enumerate(X)]
+    size = np.array([len(part) for part in parts], np.int64)
+    starts = np.concatenate([[0], np.cumsum(size)[:-1]]).astype(np.int64)
+    table = SampleTable(
+        x=np.concatenate(parts),
+        starts=starts,
+        lengths=size,
+        output_size=output_size,
+        y_steps=readout,
+    )
+    if Y is None:
+        return table
+    if readout == "last":
+        y = as_values("Y", Y)
+        if y.shape not in {(len(parts), output_size)} | (
+            {(len(parts),)} if output_size == 1 else set()
+        ):
+            raise InputError(f"Y must have shape {(len(parts), output_size)}, got {y.shape}")
+        return _with_targets(table, y, np.arange(len(parts), dtype=np.int64) * output_size)
+    if not isinstance(Y, (list, tuple)) or len(Y) != len(parts):
+        raise InputError(f"Y must be a list of {len(parts)} arrays, as X is")
+    targets = [_sequence(f"Y[{k}]", item, output_size) for k, item in enumerate(Y)]
+    for k, (target, part) in enumerate(zip(targets, parts, strict=True)):
+        if len(target) != len(part):
+            raise InputError(f"Y[{k}] has {len(target)} steps, but X[{k}] has {len(part)}")
+    return _with_targets(table, np.concatenate(targets), starts * output_size)
+
+
+def _sequence(name: str, item: Any, features: int) -> Float32:
+    array = as_values(name, item)
+    if array.ndim == 1 and features == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.shape[1] != features or len(array) == 0:
+        raise InputError(
+            f"{name} must be (T, {features}) with at least one step, got shape {array.shape}"
+        )
+    return array

@@ -1,0 +1,94 @@
+"""Writing files so that a failure leaves the old file as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from typing import BinaryIO
+
+from .errors import HeadgateError
+
+_HINTS: dict[int | None, str] = {
+    errno.ENOSPC: "free some space there or name another place",
+    errno.ENOENT: "create the folder first or name another place",
+}
+
+
+def write_beside_and_rename(
+    path: str | os.PathLike[str], content: bytes | Callable[[BinaryIO], object]
+) -> None:
+    """Write a file whole or not at all.
+
+    The bytes go to a temporary file in the same directory, reach the disk (fsync), and take the
+    name ``path`` in one step. A symbolic link is followed, an existing file's permissions are
+    kept. Whatever fails, the temporary file is removed and an existing ``path`` is untouched.
+
+    Args:
+        path: the file to write; what exists there must be a regular file.
+        content: the bytes, or a function that writes them to the binary file it is given
+            (an exception of its own passes through once the temporary file is gone).
+
+    Raises:
+        HeadgateError: the system refused (full disk, no such folder, no permission, ...).
+    """
+    try:
+        target = os.path.realpath(path)
+        mode = _mode_of_existing(target)
+        _write(target, mode, content)
+        _sync_directory(os.path.dirname(target))
+    except (OSError, ValueError) as error:
+        # ValueError: a NUL in the path. One that the callback raised is not about the path.
+        if isinstance(error, ValueError) and "\0" not in os.fsdecode(path):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        hint = _HINTS.get(getattr(error, "errno", None), "name another place")
+        raise HeadgateError(
+            f"cannot write {os.fsdecode(path)!r}: {reason}; nothing was changed; {hint}"
+        ) from error
+
+
+def _mode_of_existing(target: str) -> int | None:
+    try:
+        status = os.stat(target)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(None, "it is a directory, name a file in it", target)
+    if not stat.S_ISREG(status.st_mode):  # renaming over /dev/null would break the machine
+        raise OSError(None, "it is not a regular file", target)
+    return stat.S_IMODE(status.st_mode)
+
+
+def _write(target: str, mode: int | None, content: bytes | Callable[[BinaryIO], object]) -> None:
+    # Not tempfile: its files are 0600 whatever the umask says.
+    temporary = os.path.join(os.path.dirname(target), f".headgate-{secrets.token_hex(8)}.tmp")
+    file = open(temporary, "xb")  # noqa: SIM115 - closed before the rename, as Windows needs
+    try:
+        with file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            os.chmod(temporary, mode)
+        os.replace(temporary, target)
+    except BaseException:  # Ctrl-C too
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _sync_directory(directory: str) -> None:
+    """Make the rename durable where the system lets a directory be synced."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

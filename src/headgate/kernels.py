@@ -1,0 +1,158 @@
+"""The engine for Python: the only importer of ``_engine``.
+
+Checks shapes and dtypes, and turns a NetworkSpec into the engine's layers. Everything above this
+file speaks NumPy arrays and specs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _engine
+from .errors import InputError
+from .spec import GRU, Dense, Dropout, NetworkSpec
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+LOSSES = ("mse", "mae", "huber")
+
+if _engine.isa_request_failed():
+    raise InputError(
+        f"HEADGATE_ISA={os.environ.get('HEADGATE_ISA')!r} cannot run here; this machine has "
+        f"{', '.join(_engine.available_isas())}; unset HEADGATE_ISA or name one of them"
+    )
+
+
+def isa() -> str:
+    """The instruction set in use: "generic", "avx2", "avx512" or "neon"."""
+    return str(_engine.isa())
+
+
+def available_isas() -> list[str]:
+    """The instruction sets that this machine can run, widest first."""
+    return list(_engine.available_isas())
+
+
+def set_isa(name: str) -> None:
+    """Use another instruction set from now on; the environment's HEADGATE_ISA does so at import.
+
+    Raises:
+        InputError: this machine cannot run it.
+    """
+    if not _engine.set_isa(name):
+        raise InputError(
+            f"instruction set {name!r} cannot run here; choose one of {available_isas()}"
+        )
+
+
+def set_num_threads(count: int) -> None:
+    """Use at most ``count`` threads from now on. Results do not depend on it, to the bit.
+
+    The default is HEADGATE_NUM_THREADS, or the cores that affinity and cgroup quota allow.
+    """
+    if isinstance(count, bool) or not hasattr(count, "__index__") or not 1 <= int(count) <= 256:
+        raise InputError(f"the number of threads must be between 1 and 256, got {count!r}")
+    _engine.set_num_threads(int(count))
+
+
+def get_num_threads() -> int:
+    """How many threads the engine uses at most."""
+    return int(_engine.get_num_threads())
+
+
+def activate(name: str, x: Float32) -> Float32:
+    """The engine's own "sigmoid" or "tanh" of a one-dimensional float32 array."""
+    size = -(-x.size // 16) * 16
+    padded = np.zeros(size, np.float32)
+    padded[: x.size] = x
+    _engine.activate(name, padded)
+    return padded[: x.size]
+
+
+def lower(spec: NetworkSpec) -> list[tuple[str, str, int, float, str, bool]]:
+    """A spec as the engine's layer rows (kind, name, size, rate, activation, reset_after)."""
+    rows: list[tuple[str, str, int, float, str, bool]] = []
+    widths = spec.widths()
+    for layer in spec.layers:
+        size = widths[layer.name]
+        if isinstance(layer, GRU):
+            rows += [
+                ("gru", f"{layer.name}_l{k}", size, 0.0, "", layer.reset_after)
+                for k in range(layer.num_layers)
+            ]
+        elif isinstance(layer, Dense):
+            rows.append(("dense", layer.name, size, 0.0, layer.activation, True))
+        elif isinstance(layer, Dropout):
+            rows.append(("dropout", layer.name, size, layer.rate, "", True))
+        else:
+            rows.append((layer.kind, layer.name, size, 0.0, "", True))
+    return rows
+
+
+class Engine:
+    """A network's parameters and workspace in the engine."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        self.raw = _engine.Network(spec.input_size, lower(spec))
+        self.shapes = spec.parameter_shapes()
+        sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
+        engine_sizes = [int(np.prod(shape)) for _, _, shape in self.raw.segments()]
+        if sizes != engine_sizes:  # a layer's two descriptions differ: a bug, not bad input
+            raise AssertionError("spec and engine disagree about the parameters")
+        self.bounds = np.cumsum([0, *sizes])
+
+    def get_vector(self) -> Float32:
+        """All parameters as one new vector, in the order of ``spec.parameter_shapes()``."""
+        vector = np.empty(int(self.bounds[-1]), np.float32)
+        self.raw.get_parameters(vector)
+        return vector
+
+    def set_vector(self, vector: Float32) -> None:
+        """Replace all parameters."""
+        self.raw.set_parameters(np.ascontiguousarray(vector, np.float32))
+
+    def split(self, vector: Float32) -> dict[str, Float32]:
+        """Views of a parameter vector by name."""
+        return {
+            name: vector[self.bounds[i] : self.bounds[i + 1]].reshape(shape)
+            for i, (name, shape) in enumerate(self.shapes.items())
+        }
+
+    def join(self, tensors: Mapping[str, Float32]) -> Float32:
+        """One vector from tensors by name; shapes must be right already."""
+        return np.concatenate([np.ravel(tensors[name]) for name in self.shapes]).astype(np.float32)
+
+    def gradients(self) -> dict[str, Float32]:
+        """The gradients of the last update, by name (for tests)."""
+        vector = np.empty(int(self.bounds[-1]), np.float32)
+        self.raw.get_gradients(vector)
+        return self.split(vector)
+
+
+def make_samples(
+    x: Float32,
+    starts: Int64,
+    lengths: Int64,
+    y: Float32 | None,
+    y_starts: Int64 | None,
+    y_stride: int,
+    output_size: int,
+    every: bool,
+    scaling: list[Float32 | None],
+) -> Any:
+    """The engine's view of a sample table; arrays are kept alive, not copied."""
+    return _engine.Samples(
+        x, starts, lengths, y, y_starts, y_stride, output_size, every, scaling
+    )
+
+
+def make_trainer(engine: Engine, **options: Any) -> Any:
+    """The engine's trainer; see ``training.loop`` for the options."""
+    return _engine.Trainer(engine.raw, **options)

@@ -1,0 +1,72 @@
+"""Prediction intervals from errors on held-out windows (split conformal prediction).
+
+The band of level 1 - alpha reaches as far to both sides as the ceil((n + 1)(1 - alpha))-th
+smallest of n absolute errors (Vovk et al. 2005; Lei et al. 2018). Windows of one series overlap
+and are not exchangeable, so that the coverage is approximate.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of held-out windows: (n, H) on the lifted scale (log where that was taken)."""
+
+    values: Float64
+
+    def growth(self) -> Float64:
+        """(H,) size of the errors by step as a power of the step, 1 for the first."""
+        steps = np.arange(1, self.values.shape[1] + 1, dtype=np.float64)
+        size = np.sqrt(np.mean(self.values**2, axis=0))
+        seen = size > 0
+        if seen.sum() < 3:
+            return np.ones(len(steps))
+        power = np.polyfit(np.log(steps[seen]), np.log(size[seen]), 1)[0]
+        return np.asarray(steps ** float(np.clip(power, 0.0, 1.0)))
+
+    def half_width(self, level: float, horizon: int) -> Float64:
+        """(horizon,) half widths of the band of ``level`` percent.
+
+        Each step by its own errors where there are 1/alpha - 1 or more; otherwise all steps'
+        errors pooled, divided by their growth. Steps past H grow on likewise.
+        """
+        alpha = 1 - level / 100
+        count, steps = self.values.shape
+        size = np.abs(self.values)
+        growth = self.growth()
+        if count >= 1 / alpha - 1:
+            width = _quantile(size, alpha)
+        else:
+            width = _quantile((size / growth).reshape(-1, 1), alpha)[0] * growth
+        if horizon <= steps:
+            return width[:horizon]
+        power = math.log(growth[-1]) / math.log(steps) if steps > 1 else 0.5
+        beyond = np.arange(steps + 1, horizon + 1) / steps
+        return np.concatenate([width, width[-min(steps, 4) :].mean() * beyond ** max(power, 0.5)])
+
+
+def _quantile(size: Float64, alpha: float) -> Float64:
+    """(H,) the conformal quantile of each column of (n, H); the largest where n is too small."""
+    count = len(size)
+    rank = min(math.ceil((count + 1) * (1 - alpha) - 1e-9), count)
+    return np.asarray(np.sort(size, axis=0)[rank - 1])
+
+
+def bands(
+    errors: Errors, centre: Float64, levels: tuple[float, ...]
+) -> dict[float, tuple[Float64, Float64]]:
+    """level -> (low, high), each like ``centre`` (..., H); a higher level is never narrower."""
+    result: dict[float, tuple[Float64, Float64]] = {}
+    widest = np.zeros(centre.shape[-1])
+    for level in sorted(levels):
+        widest = np.maximum(widest, errors.half_width(level, centre.shape[-1]))
+        result[level] = (centre - widest, centre + widest)
+    return result

@@ -1,0 +1,452 @@
+"""Network: a NetworkSpec made live."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .checks import check_choice, check_size
+from .data.samples import SampleTable, as_values, from_arrays
+from .errors import InputError
+from .kernels import LOSSES, Engine
+from .model_file import ModelFile, save_model
+from .spec import GRU, Dense, NetworkSpec
+from .summary import Summary, summarize
+from .training.callbacks import Callback
+from .training.callbacks import early_stopping as stop_early
+from .training.history import History
+from .training.loop import EVALUATION_BATCH, FitOptions, run_epochs
+
+Float32 = npt.NDArray[np.float32]
+State = Float32 | dict[str, Float32]
+
+
+class Network:
+    """A GRU network that the engine trains and runs.
+
+    ``Network(input_size=1, hidden_size=16, ...)`` is ``Network(NetworkSpec.stacked(...))``.
+    Parameters start as PyTorch's do: U(-1/sqrt(H), 1/sqrt(H)) in GRU layers,
+    U(-1/sqrt(I), 1/sqrt(I)) in dense ones.
+
+    Args:
+        spec: what the network is made of; None to describe it by keywords.
+        seed: of the initial weights, the shuffling and the dropout; None draws one.
+        **stacked: keywords of :meth:`NetworkSpec.stacked`.
+
+    Attributes:
+        spec: the NetworkSpec.
+        seed: the seed in use.
+        history: of the last fit, or None.
+        state: what a stateful fit left, (L, N, H) float32, or None. ``predict`` starts from zeros
+            unless it is passed. With several recurrent stacks, a dict by layer name.
+
+    Raises:
+        InputError: an option is out of range or unknown.
+    """
+
+    def __init__(
+        self, spec: NetworkSpec | None = None, *, seed: int | None = None, **stacked: Any
+    ) -> None:
+        if spec is None:
+            try:
+                spec = NetworkSpec.stacked(**stacked)
+            except TypeError as error:
+                message = str(error).replace("NetworkSpec.stacked()", "Network()")
+                raise InputError(f"{message}; see help(headgate.NetworkSpec.stacked)") from None
+        elif stacked:
+            raise InputError(f"pass a spec or keywords, not both; got a spec and {sorted(stacked)}")
+        if not isinstance(spec, NetworkSpec):
+            raise InputError(f"spec must be a NetworkSpec, got {type(spec).__name__}")
+        if seed is None:
+            seed = int(np.random.SeedSequence().entropy or 0) % (1 << 32)
+        self.spec = spec
+        self.seed = check_size("seed", seed, minimum=0, maximum=(1 << 63) - 1)
+        self.history: History | None = None
+        self._state: Float32 | None = None  # flat: per recurrent layer (N, H)
+        self._engine = Engine(spec)
+        self._engine.set_vector(self._initial_vector())
+
+    def _initial_vector(self) -> Float32:
+        rng = np.random.default_rng(self.seed)
+        widths = self.spec.widths()
+        bounds = {
+            layer.name: (layer.hidden_size if isinstance(layer, GRU) else widths[layer.inputs[0]])
+            ** -0.5
+            for layer in self.spec.layers
+            if isinstance(layer, (GRU, Dense))
+        }
+        return np.concatenate(
+            [
+                rng.uniform(-bounds[name.split(".")[0]], bounds[name.split(".")[0]], shape).ravel()
+                for name, shape in self.spec.parameter_shapes().items()
+            ]
+        ).astype(np.float32)
+
+    # -- weights and state ------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Float32]:
+        """Copies of the parameters by PyTorch's names, float32."""
+        return self._engine.split(self._engine.get_vector())
+
+    def load_state_dict(self, tensors: Mapping[str, Any]) -> None:
+        """Replace the parameters by arrays or tensors of the same names and shapes.
+
+        Raises:
+            InputError: names or shapes differ, or a value is not finite; nothing is changed then.
+        """
+        shapes = self._engine.shapes
+        given = {str(name): value for name, value in dict(tensors).items()}
+        if set(given) != set(shapes):
+            missing, extra = sorted(set(shapes) - set(given)), sorted(set(given) - set(shapes))
+            raise InputError(
+                f"the names do not fit this network: missing {missing}, unknown {extra}; "
+                f"expected {list(shapes)}"
+            )
+        arrays = {}
+        for name, value in given.items():
+            if hasattr(value, "detach"):
+                value = value.detach()
+            arrays[name] = as_values(name, value)
+            if arrays[name].shape != shapes[name]:
+                raise InputError(
+                    f"{name} must have shape {shapes[name]}, got {arrays[name].shape}"
+                )
+        self._engine.set_vector(self._engine.join(arrays))
+
+    @property
+    def state(self) -> State | None:
+        """A copy of what a stateful fit left: (L, N, H), or None."""
+        return None if self._state is None else self._unflatten(self._state)
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self._state = None if value is None else self._flatten(value)
+
+    def _stacks(self) -> list[GRU]:
+        return self.spec.recurrent()
+
+    def _unflatten(self, flat: Float32) -> State:
+        per_row = sum(stack.num_layers * stack.hidden_size for stack in self._stacks())
+        rows = flat.size // per_row
+        result, begin = {}, 0
+        for stack in self._stacks():
+            shape = (stack.num_layers, rows, stack.hidden_size)
+            size = int(np.prod(shape))
+            result[stack.name] = flat[begin : begin + size].reshape(shape).copy()
+            begin += size
+        return result if len(result) > 1 else next(iter(result.values()))
+
+    def _flatten(self, state: Any, rows: int | None = None) -> Float32:
+        stacks = self._stacks()
+        if not stacks:
+            raise InputError("this network has no recurrent layer, so it takes no state")
+        parts = state if isinstance(state, Mapping) else {stacks[0].name: state}
+        if set(parts) != {stack.name for stack in stacks}:
+            raise InputError(
+                f"state must be a dict with {[stack.name for stack in stacks]}, as net.state is"
+            )
+        flat = []
+        for stack in stacks:
+            array = as_values("state", parts[stack.name])
+            n = array.shape[1] if rows is None and array.ndim == 3 else rows
+            expected = (stack.num_layers, n, stack.hidden_size)
+            if array.shape != expected:
+                raise InputError(
+                    "state must be (num_layers, N, hidden_size) = "
+                    f"{tuple('N' if s is None else s for s in expected)}, got {array.shape}"
+                )
+            rows = n
+            flat.append(array.ravel())
+        return np.concatenate(flat)
+
+    # -- training ---------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        Y: Any = None,
+        *,
+        lengths: Any = None,
+        validation_data: Any = None,
+        early_stopping: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        state: Any = None,
+        progress: bool | str = "auto",
+        **options: Any,
+    ) -> History:
+        """Train on ``X`` and ``Y``; returns the history, which is also ``net.history``.
+
+        Args:
+            X: (N, T, I), or (N, T) for one feature, or a list of (T_i, I), or a SampleTable.
+            Y: (N, T, O) for ``readout="every"``, (N, O) or (N,) for ``"last"``.
+            lengths: (N,) valid steps of each sample of a dense X.
+            validation_data: (X, Y) or a SampleTable; its loss is measured after every epoch.
+            early_stopping: patience in epochs; the best weights are restored.
+            callbacks: called with a CallbackEnv after every epoch.
+            state: to begin a stateful fit with, (L, batch_size, H); zeros by default.
+            progress: True, False, or "auto" (after a second, where somebody watches).
+            **options: epochs=10, batch_size=32, shuffle=True, stateful=False,
+                optimizer="adam" | "adamw" | "sgd" | "rmsprop", learning_rate=1e-3,
+                loss="mse" | "mae" | "huber", weight_decay=0.0 (on weights, not on biases),
+                momentum=0.0 (sgd), clip_norm=None, clip_value=None.
+
+        With ``stateful=True`` row i of a batch continues row i of the batch before, and the first
+        batch of an epoch continues the last of the epoch before; gradients stop at batch borders
+        (truncated back-propagation through time).
+
+        Raises:
+            InputError: data or options do not fit; nothing is changed.
+            DivergenceError: the loss left the sensible; the last good weights are kept.
+            KeyboardInterrupt: Ctrl-C; the weights are those after the last whole update.
+        """
+        try:
+            settings = FitOptions(**options)
+        except TypeError:
+            known = list(FitOptions.__dataclass_fields__)
+            unknown = sorted(set(options) - set(known))
+            raise InputError(f"fit has no option {unknown}; it has {known}") from None
+        table = self._table(X, Y, lengths, targets=True)
+        validation = None
+        if validation_data is not None:
+            if isinstance(validation_data, SampleTable):
+                validation = self._table(validation_data, None, None, targets=True)
+            elif isinstance(validation_data, (tuple, list)) and len(validation_data) == 2:
+                validation = self._table(*validation_data, None, targets=True)
+            else:
+                raise InputError("validation_data must be (X, Y) or a SampleTable")
+        used = list(callbacks)
+        if early_stopping is not None:
+            used.append(stop_early(early_stopping))
+        carried = self._carried_state(settings, len(table), state)
+        self.history = History()
+        run_epochs(
+            self._engine,
+            table,
+            settings,
+            network=self,
+            seed=self.seed,
+            state=carried,
+            validation=validation,
+            callbacks=used,
+            progress=progress,
+            history=self.history,
+            publish_state=self._publish,
+        )
+        return self.history
+
+    def _publish(self, state: Float32 | None) -> None:
+        if state is not None:
+            self._state = state.copy()
+
+    def _carried_state(self, settings: FitOptions, samples: int, state: Any) -> Float32 | None:
+        if not settings.stateful:
+            if state is not None:
+                raise InputError("state goes with stateful=True; without it batches start at zero")
+            return None
+        if not self._stacks():
+            return None
+        if samples % settings.batch_size:
+            raise InputError(
+                f"a stateful fit needs whole batches: {samples} samples do not divide by "
+                f"batch_size={settings.batch_size}"
+            )
+        if state is not None:
+            return self._flatten(state, settings.batch_size)
+        return np.zeros(int(self._engine.raw.state_size) * settings.batch_size, np.float32)
+
+    def _table(self, X: Any, Y: Any, lengths: Any, *, targets: bool) -> SampleTable:
+        if isinstance(X, SampleTable):
+            if Y is not None or lengths is not None:
+                raise InputError("a SampleTable holds its own targets and lengths; pass X alone")
+            table = X
+            if table.x.ndim != 2 or table.x.shape[1] != self.spec.input_size:
+                raise InputError(
+                    f"the table's values must be (S, {self.spec.input_size}), got {table.x.shape}"
+                )
+        else:
+            table = from_arrays(
+                X,
+                Y,
+                lengths=lengths,
+                input_size=self.spec.input_size,
+                output_size=self.spec.output_size,
+                readout=self.spec.readout,
+            )
+        if targets and table.y is None:
+            raise InputError("targets are missing; pass Y")
+        if targets and (table.output_size, table.y_steps) != (
+            self.spec.output_size,
+            self.spec.readout,
+        ):
+            raise InputError(
+                f"the table has {table.output_size} targets at {table.y_steps!r}, this network "
+                f"puts out {self.spec.output_size} at {self.spec.readout!r}"
+            )
+        return table
+
+    # -- use --------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        X: Any,
+        *,
+        lengths: Any = None,
+        state: Any = None,
+        batch_size: int = EVALUATION_BATCH,
+        return_state: bool = False,
+    ) -> Any:
+        """Predictions: (N, T, O) for ``readout="every"``, (N, O) for ``"last"``; float32.
+
+        A list in gives a list out for ``"every"``; steps past a sample's length are zero. A
+        sample's prediction is the same bits alone and in any batch.
+
+        Args:
+            X, lengths: as in :meth:`fit`.
+            state: (L, N, H) to start from; zeros by default.
+            batch_size: samples at once; no influence on the result.
+            return_state: also return the state after each sample's last step.
+        """
+        table = self._table(X, None, lengths, targets=False)
+        check_size("batch_size", batch_size, maximum=1 << 31)
+        n = len(table)
+        every, outputs = self.spec.readout == "every", self.spec.output_size
+        if every:
+            sizes = np.asarray(table.lengths, np.int64)
+            ragged_list = isinstance(X, (list, tuple)) and len(set(sizes.tolist())) > 1
+            if not ragged_list:
+                sizes = np.full(n, sizes.max(initial=1), np.int64)
+        else:
+            sizes, ragged_list = np.ones(n, np.int64), False
+        out_start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        out = np.zeros((int(out_start[-1]), outputs), np.float32)
+        state_in = None if state is None else self._flatten(state, n)
+        state_out = None
+        if return_state:
+            if not self._stacks():
+                raise InputError("this network has no recurrent layer, so it has no state")
+            state_out = np.empty(int(self._engine.raw.state_size) * n, np.float32)
+        self._engine.raw.predict(
+            table.to_engine(), batch_size, state_in, state_out, out_start[:-1].copy(), out
+        )
+        result: Any
+        if not every:
+            result = out
+        elif ragged_list:
+            result = np.split(out, out_start[1:-1])
+        else:
+            result = out.reshape(n, -1, outputs)
+        return (result, self._unflatten(state_out)) if state_out is not None else result
+
+    def evaluate(
+        self,
+        X: Any,
+        Y: Any = None,
+        *,
+        lengths: Any = None,
+        loss: str = "mse",
+        state: Any = None,
+        batch_size: int = EVALUATION_BATCH,
+    ) -> float:
+        """Mean loss over all targets, without learning; arguments as in :meth:`predict`."""
+        table = self._table(X, Y, lengths, targets=True)
+        check_choice("loss", loss, LOSSES)
+        check_size("batch_size", batch_size, maximum=1 << 31)
+        state_in = None if state is None else self._flatten(state, len(table))
+        return float(self._engine.raw.evaluate(table.to_engine(), batch_size, loss, state_in))
+
+    def rollout(self, x_first: Any, steps: int, *, state: Any = None) -> Float32:
+        """Feed the network its own predictions: (steps, O) float32.
+
+        Args:
+            x_first: what comes first: a value, (I,), or (T, I) steps to run through.
+            steps: how many predictions; the first is the one for ``x_first``.
+            state: (L, 1, H) to start from; by default the state that a stateful fit left, or
+                zeros. ``net.state`` is not changed.
+
+        Raises:
+            InputError: the outputs cannot be inputs, or the state holds several rows.
+        """
+        steps = check_size("steps", steps, maximum=1 << 31)
+        if self.spec.output_size != self.spec.input_size and steps > 1:
+            raise InputError(
+                f"a roll-out feeds predictions back, but this network has {self.spec.output_size} "
+                f"outputs and {self.spec.input_size} inputs; they must be as many"
+            )
+        x = as_values("x_first", x_first)
+        if x.ndim < 2:
+            x = x.reshape(1, -1) if x.size == self.spec.input_size else x.reshape(-1, 1)
+        x = x[0] if x.ndim == 3 and len(x) == 1 else x
+        if x.ndim != 2 or x.shape[1] != self.spec.input_size or len(x) == 0:
+            raise InputError(
+                f"x_first must be (T, {self.spec.input_size}) or one step of "
+                f"{self.spec.input_size} features, got shape {np.shape(x_first)}"
+            )
+        flat = None
+        if self._stacks():
+            size = int(self._engine.raw.state_size)
+            if state is not None:
+                flat = self._flatten(state, 1)
+            elif self._state is None:
+                flat = np.zeros(size, np.float32)
+            elif self._state.size == size:
+                flat = self._state.copy()
+            else:
+                raise InputError(
+                    f"net.state holds {self._state.size // size} rows, a roll-out follows one; "
+                    "pass state=net.state[:, :1]"
+                )
+        elif state is not None:
+            flat = self._flatten(state)
+        out = np.empty((steps, self.spec.output_size), np.float32)
+        self._engine.raw.rollout(np.ascontiguousarray(x), flat, out)
+        return out
+
+    def summary(self) -> Summary:
+        """Layers, shapes and parameters; ``print(net.summary())``."""
+        return summarize(self.spec)
+
+    def __repr__(self) -> str:
+        layers = " -> ".join(f"{layer.kind} {layer.name}" for layer in self.spec.layers)
+        return f"Network({self.spec.input_size} inputs -> {layers} -> {self.spec.output_size})"
+
+    # -- files ------------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Float32]:
+        """Parameters and, after a stateful fit, ``state.<layer>``: what a model file holds."""
+        tensors = self.state_dict()
+        if self._state is not None:
+            state = self._unflatten(self._state)
+            parts = state if isinstance(state, dict) else {self._stacks()[0].name: state}
+            tensors.update({f"state.{name}": array for name, array in parts.items()})
+        return tensors
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one ``.safetensors`` file: weights, state, spec and history; see ``hg.load``."""
+        save_model(path, self.spec, self.tensors(), extra={"network": self.facts()})
+
+    def facts(self) -> dict[str, Any]:
+        """What a model file says of a network beside its spec and tensors."""
+        history = None if self.history is None else self.history.to_dict()
+        return {"seed": self.seed, "history": history}
+
+    @classmethod
+    def from_file(cls, file: ModelFile) -> Network:
+        """The network in a model file."""
+        facts = file.extra.get("network", {})
+        net = cls(file.spec, seed=facts.get("seed", 0))
+        net.load_state_dict({name: file.tensors[name] for name in net._engine.shapes})
+        state = {
+            name.removeprefix("state."): array
+            for name, array in file.tensors.items()
+            if name.startswith("state.")
+        }
+        if state:
+            net.state = state
+        if facts.get("history"):
+            net.history = History.from_dict(facts["history"])
+        return net
+

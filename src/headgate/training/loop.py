@@ -1,0 +1,213 @@
+"""The one epoch loop: each epoch is one call into the engine."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data.samples import SampleTable
+from ..errors import DivergenceError, InputError
+from ..kernels import LOSSES, OPTIMIZERS, Engine, make_trainer
+from ..checks import check_choice, check_size
+from .callbacks import Callback, CallbackEnv, EarlyStopException
+from .history import History
+from .progress import Progress
+
+Float32 = npt.NDArray[np.float32]
+
+# A loss this many times the larger of the first one and that of predicting zeros is no training.
+DIVERGENCE_FACTOR = 1e4
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How to train; checked when made."""
+
+    epochs: int = 10
+    batch_size: int = 32
+    shuffle: bool = True
+    stateful: bool = False
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    loss: str = "mse"
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
+
+    def __post_init__(self) -> None:
+        check_size("epochs", self.epochs, minimum=0, maximum=1 << 31)
+        check_size("batch_size", self.batch_size, maximum=1 << 31)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("loss", self.loss, LOSSES)
+        for name in ("learning_rate", "weight_decay", "momentum", "clip_norm", "clip_value"):
+            value = getattr(self, name)
+            if value is None and name.startswith("clip"):
+                continue
+            lowest_excluded = name not in ("weight_decay", "momentum")
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float, np.number))
+                or not math.isfinite(value)
+                or value < 0
+                or (lowest_excluded and value == 0)
+            ):
+                bound = "above 0" if lowest_excluded else "at least 0"
+                raise InputError(f"{name} must be a finite number {bound}, got {value!r}")
+        if self.momentum >= 1:
+            raise InputError(f"momentum must be below 1, got {self.momentum!r}")
+        if self.momentum and self.optimizer != "sgd":
+            raise InputError(
+                f"momentum goes with optimizer='sgd'; {self.optimizer!r} has its own averages"
+            )
+        if self.stateful and self.shuffle:
+            raise InputError(
+                "stateful=True carries the state from batch to batch in order; "
+                "pass shuffle=False with it"
+            )
+
+
+def _zero_prediction_loss(table: SampleTable, loss: str) -> float:
+    """The loss of predicting zeros, over at most a thousand samples: a scale for divergence."""
+    assert table.y is not None and table.y_starts is not None
+    chosen = slice(None, None, max(1, len(table) // 1000))
+    at = table.y_starts[chosen, None] + np.arange(table.output_size)
+    y = table.y.reshape(-1)[at].astype(np.float64)
+    if table.y_scale is not None and table.y_shift is not None:
+        y = (y - table.y_shift[chosen, None]) / table.y_scale[chosen, None]
+    return float(np.mean(y * y if loss == "mse" else np.abs(y)))
+
+
+def _diverged(options: FitOptions, epoch: int, update: int, loss: float) -> DivergenceError:
+    return DivergenceError(
+        f"training diverged in epoch {epoch}, update {update}: the loss was {loss:.4g}. The "
+        "network keeps its last good weights. Try a smaller learning_rate (this was "
+        f"{options.learning_rate:g}), clip_norm=1.0, or scale the data to about [-1, 1]",
+        epoch=epoch,
+        update=update,
+        loss=loss,
+    )
+
+
+def run_epochs(
+    engine: Engine,
+    table: SampleTable,
+    options: FitOptions,
+    *,
+    network: Any,
+    seed: int,
+    state: Float32 | None,
+    validation: SampleTable | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool | str = "auto",
+    history: History | None = None,
+    publish_state: Callable[[Float32 | None], None] = lambda state: None,
+) -> History:
+    """Train ``engine`` on ``table``; returns the history.
+
+    Args:
+        state: flat carried state, updated in place, or None to begin every batch with zeros.
+        history: filled while training, so that an interrupted fit leaves what it did.
+        publish_state: called with the carried state when it changes by more than an update.
+
+    Raises:
+        DivergenceError: the loss left the finite or the sensible; the last good weights are kept.
+        KeyboardInterrupt: Ctrl-C; the weights are those after the last whole update.
+    """
+    history = History() if history is None else history
+    samples = table.to_engine()
+    checks = validation.to_engine() if validation is not None else None
+    trainer = make_trainer(
+        engine,
+        optimizer=options.optimizer,
+        learning_rate=float(options.learning_rate),
+        momentum=float(options.momentum),
+        weight_decay=float(options.weight_decay),
+        clip_norm=float(options.clip_norm or 0.0),
+        clip_value=float(options.clip_value or 0.0),
+        loss=options.loss,
+        seed=seed,
+    )
+    order = np.arange(len(table), dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    first = table.take(slice(0, options.batch_size)).to_engine()
+    first_loss = engine.raw.evaluate(first, EVALUATION_BATCH, options.loss, None)
+    if not math.isfinite(first_loss):
+        raise _diverged(options, 0, 0, first_loss)
+    limit = DIVERGENCE_FACTOR * max(first_loss, _zero_prediction_loss(table, options.loss), 1e-12)
+    restores = any(getattr(callback, "restores_best", False) for callback in callbacks)
+    if restores and checks is None:
+        raise InputError("early stopping needs validation data; pass validation_data=(X, Y) to fit")
+    best = _Best() if restores else None
+    parameters = asdict(options)
+    losses: list[float] = []
+    val_losses: list[float] = []
+    begin = time.perf_counter()
+    try:
+        with Progress(options.epochs, "training", progress) as bar:
+            for epoch in range(options.epochs):
+                if options.shuffle:
+                    rng.shuffle(order)
+                status, loss, updates, last_loss = trainer.epoch(
+                    samples, order, options.batch_size, state, limit
+                )
+                if status != "done":
+                    raise _diverged(options, epoch, updates, last_loss)
+                losses.append(loss)
+                if checks is not None:
+                    val_losses.append(
+                        engine.raw.evaluate(checks, EVALUATION_BATCH, options.loss, None)
+                    )
+                    if best is not None:
+                        best.offer(val_losses[-1], engine, state)
+                if bar.active:
+                    bar.update(epoch + 1, f"loss {loss:.4g}")
+                if callbacks:
+                    publish_state(state)
+                    results = [("train", options.loss, loss, False)]
+                    if val_losses:
+                        results.append(("valid", options.loss, val_losses[-1], False))
+                    env = CallbackEnv(network, parameters, epoch, 0, options.epochs, results)
+                    for callback in callbacks:
+                        callback(env)
+    except EarlyStopException:
+        history.stopped_early = True
+    finally:
+        history.seconds = time.perf_counter() - begin
+        history.loss = np.asarray(losses, np.float64)
+        history.val_loss = np.asarray(val_losses, np.float64)
+        curve = history.val_loss if len(val_losses) else history.loss
+        history.best_epoch = int(np.argmin(curve)) if len(curve) else None
+        if best is not None:
+            best.restore(engine, state)
+        publish_state(state)
+    return history
+
+
+class _Best:
+    """The weights and the carried state of the epoch with the lowest validation loss."""
+
+    def __init__(self) -> None:
+        self.loss = math.inf
+        self.vector: Float32 | None = None
+        self.state: Float32 | None = None
+
+    def offer(self, loss: float, engine: Engine, state: Float32 | None) -> None:
+        if loss < self.loss:
+            self.loss = loss
+            self.vector = engine.get_vector()
+            self.state = None if state is None else state.copy()
+
+    def restore(self, engine: Engine, state: Float32 | None) -> None:
+        if self.vector is None:
+            return
+        engine.set_vector(self.vector)
+        if state is not None and self.state is not None:
+            state[:] = self.state

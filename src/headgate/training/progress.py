@@ -1,0 +1,85 @@
+"""A progress bar for work that takes over a second, on a terminal or in a notebook."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import TracebackType
+from typing import Any
+
+from ..errors import InputError
+
+SHOW_AFTER = 1.0  # seconds
+
+
+def _somebody_watches() -> bool:
+    if "ipykernel" in sys.modules:
+        return True
+    return bool(getattr(sys.stderr, "isatty", lambda: False)())
+
+
+class Progress:
+    """Counts epochs; the bar appears by itself after a second and is gone at the end.
+
+    A quiet one (``progress=False``, or "auto" where nobody watches) costs an attribute look-up an
+    epoch.
+    """
+
+    def __init__(self, total: int, label: str, mode: bool | str = "auto") -> None:
+        if mode not in (True, False, "auto"):
+            raise InputError(f"progress must be True, False or 'auto', got {mode!r}")
+        self.active = _somebody_watches() if mode == "auto" else bool(mode)
+        self._total, self._label = total, label
+        self._done, self._text = 0, ""
+        self._bar: Any = None
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> Progress:
+        if self.active:
+            self._timer = threading.Timer(SHOW_AFTER, self._show)
+            self._timer.daemon = True
+            self._timer.start()
+        return self
+
+    def update(self, done: int, text: str) -> None:
+        """``done`` of the total; only to be called when ``active``."""
+        with self._lock:
+            self._done, self._text = done, text
+            if self._bar is not None:
+                self._bar.update(self._task, completed=done, text=text)
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        with self._lock:
+            if not self.active:
+                return
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total}  {task.fields[text]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+                refresh_per_second=5,
+            )
+            self._task = self._bar.add_task(
+                self._label, total=self._total, completed=self._done, text=self._text
+            )
+            self._bar.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._lock:
+            self.active = False
+            if self._bar is not None:
+                self._bar.stop()
