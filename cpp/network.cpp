@@ -31,7 +31,7 @@ void Network::plan(int64_t rows, int64_t sequences, bool training) {
   arena_.clear();
   arena_.want(&input_, rows * input_row());
   for (Slot& slot : slots_) {
-    slot.layer->plan(*kernels_, &arena_, rows, sequences, training);
+    slot.layer->plan(*kernels_, &arena_, rows, sequences, {training, training && slot.wants_dx});
     const int64_t width = padded(*kernels_, slot.layer->output_size());
     if (slot.layer->state_size() == 0) arena_.want(&slot.y, rows * width);
     if (training) arena_.want(&slot.dy, rows * width);
@@ -60,7 +60,8 @@ Io Network::io(size_t index, const Rows& rows) {
 const float* Network::forward(const Rows& rows, const State<const float>& state, bool training,
                               const RandomKey& random, StopFlag* stop) {
   if (!packed_) {
-    for (Slot& slot : slots_) slot.layer->pack(*kernels_, parameters_.data(), training_);
+    for (Slot& slot : slots_)
+      slot.layer->pack(*kernels_, parameters_.data(), {training_, training_ && slot.wants_dx});
     packed_ = true;
   }
   const Pass pass{*kernels_, rows, training, random, stop, parameters_.data(), gradients_.data()};

@@ -47,14 +47,16 @@ void Optimizer::step(const Kernels& k, const std::vector<Segment>& segments, flo
                         static_cast<float>(options_.beta1),
                         static_cast<float>(options_.beta2),
                         static_cast<float>(options_.epsilon),
+                        static_cast<float>(1.0 - options_.beta1),
+                        static_cast<float>(1.0 - options_.beta2),
                         static_cast<float>(1.0 / (1.0 - power1_)),
                         static_cast<float>(1.0 / std::sqrt(1.0 - power2_))};
     k.adam(args, parameters, gradients, first_.data(), second_.data(), size);
   } else if (options_.rule == Rule::sgd) {
     k.sgd(rate, static_cast<float>(options_.momentum), parameters, gradients, first_.data(), size);
   } else {
-    k.rmsprop(rate, static_cast<float>(options_.alpha), static_cast<float>(options_.epsilon),
-              parameters, gradients, first_.data(), size);
+    k.rmsprop(rate, static_cast<float>(options_.alpha), static_cast<float>(1.0 - options_.alpha),
+              static_cast<float>(options_.epsilon), parameters, gradients, first_.data(), size);
   }
 }
 

@@ -63,16 +63,21 @@ void gather(const Samples& s, const int64_t* order, int64_t n, bool training, Ne
       float* to = net->input() + (rows->offset[t] + i) * x_row;
       if (s.x_scale)
         copy_scaled(x, s.inputs, shift, scale, to);
+      else if (s.inputs == 1)
+        *to = *x;
       else
-        for (int64_t j = 0; j < s.inputs; ++j) to[j] = x[j];
+        std::memcpy(to, x, bytes(s.inputs));
     }
     if (!targets) continue;
     const float* y = s.y + s.y_start[sample];
     const int64_t steps = net->pooled() ? 1 : rows->length[i];
-    for (int64_t t = 0; t < steps; ++t, y += s.y_stride)
-      copy_scaled(y, s.outputs, s.y_shift ? s.y_shift[sample] : 0.0f,
-                  s.y_scale ? s.y_scale[sample] : 1.0f,
-                  targets->data() + ((net->pooled() ? 0 : rows->offset[t]) + i) * y_row);
+    for (int64_t t = 0; t < steps; ++t, y += s.y_stride) {
+      float* to = targets->data() + ((net->pooled() ? 0 : rows->offset[t]) + i) * y_row;
+      if (s.y_scale)
+        copy_scaled(y, s.outputs, s.y_shift[sample], s.y_scale[sample], to);
+      else
+        std::memcpy(to, y, bytes(s.outputs));
+    }
   }
 }
 

@@ -36,6 +36,8 @@ def assert_same(
     loss: str = "mse",
     lengths: np.ndarray | None = None,
     state: np.ndarray | None = None,
+    *,
+    floor: float = 0.0,
 ) -> None:
     """Loss and every gradient of one batch against the reference."""
     tensors = oracles.network_tensors(spec, rng)
@@ -50,7 +52,9 @@ def assert_same(
     got_value, got = oracles.engine_gradients(net, x, y, loss, lengths, state)
     assert got_value == pytest.approx(value, rel=1e-5)
     for name, gradient in got.items():
-        oracles.assert_gradient_close(gradient, expected[name], name, tolerances.GRADIENT)
+        oracles.assert_gradient_close(
+            gradient, expected[name], name, tolerances.GRADIENT, floor=floor
+        )
 
 
 def some_state(rng: np.random.Generator, layers: int, n: int, hidden: int) -> np.ndarray:
@@ -151,7 +155,11 @@ def test_any_case(isa: str, case: strategies.GRUCase, loss: str) -> None:
     rng = np.random.default_rng(case.seed)
     spec = NetworkSpec.stacked(case.i, case.h, 2, reset_after=case.reset_after, readout="every")
     lengths = None if case.lengths is None else np.array(case.lengths)
-    assert_same(spec, rng, case.n, case.t, loss, lengths, some_state(rng, 1, case.n, case.h))
+    state = some_state(rng, 1, case.n, case.h)
+    # A gradient is a sum of terms near 0.1, and one that hypothesis finds may cancel to any small
+    # number; then its size says nothing of its error.
+    floor = tolerances.DIFFERENCE_FLOOR
+    assert_same(spec, rng, case.n, case.t, loss, lengths, state, floor=floor)
 
 
 def test_torch_cases(isa: str) -> None:

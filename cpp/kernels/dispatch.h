@@ -52,6 +52,7 @@ struct GruArgs {
 
 struct AdamArgs {
   float learning_rate, beta1, beta2, epsilon;
+  float rest1, rest2;  // 1 - beta1, 1 - beta2, rounded once: 1 - 0.999 in float is 1e-5 off
   float correction1, correction2;  // 1 / (1 - beta1^t), 1 / sqrt(1 - beta2^t)
 };
 
@@ -83,8 +84,8 @@ struct Kernels {
   void (*adam)(const AdamArgs& args, float* p, const float* g, float* m, float* v, int64_t size);
   void (*sgd)(float learning_rate, float momentum, float* p, const float* g, float* m,
               int64_t size);
-  void (*rmsprop)(float learning_rate, float alpha, float epsilon, float* p, const float* g,
-                  float* v, int64_t size);
+  void (*rmsprop)(float learning_rate, float alpha, float rest, float epsilon, float* p,
+                  const float* g, float* v, int64_t size);
 };
 
 const Kernels* generic_kernels();

@@ -80,8 +80,8 @@ static void column_sums(const float* x, int64_t rows, int64_t n, int64_t ld, flo
 
 // Kingma and Ba 2015, in the form of PyTorch: p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps).
 static void adam(const AdamArgs& a, float* p, const float* g, float* m, float* v, int64_t size) {
-  const vf b1 = set1(a.beta1), c1 = set1(1.0f - a.beta1), b2 = set1(a.beta2),
-           c2 = set1(1.0f - a.beta2), eps = set1(a.epsilon), k2 = set1(a.correction2),
+  const vf b1 = set1(a.beta1), c1 = set1(a.rest1), b2 = set1(a.beta2),
+           c2 = set1(a.rest2), eps = set1(a.epsilon), k2 = set1(a.correction2),
            step = set1(a.learning_rate * a.correction1);
   for (int64_t i = 0; i < size; i += kLanes) {
     const vf gi = load(g + i);
@@ -105,9 +105,9 @@ static void sgd(float learning_rate, float momentum, float* p, const float* g, f
 }
 
 // Tieleman and Hinton 2012, in the form of PyTorch (epsilon outside the root).
-static void rmsprop(float learning_rate, float alpha, float epsilon, float* p, const float* g,
-                    float* v, int64_t size) {
-  const vf rate = set1(learning_rate), a = set1(alpha), c = set1(1.0f - alpha), eps = set1(epsilon);
+static void rmsprop(float learning_rate, float alpha, float rest, float epsilon, float* p,
+                    const float* g, float* v, int64_t size) {
+  const vf rate = set1(learning_rate), a = set1(alpha), c = set1(rest), eps = set1(epsilon);
   for (int64_t i = 0; i < size; i += kLanes) {
     const vf gi = load(g + i);
     const vf vi = fma(a, load(v + i), mul(c, mul(gi, gi)));

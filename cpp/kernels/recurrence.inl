@@ -123,14 +123,19 @@ static inline void run_rows(const GruArgs& a, const Step& s, int64_t row, int64_
 
 // All panels of one step: a panel's weights serve every row before the next panel's are touched.
 // A single row takes several panels at once, for more chains to run in parallel.
+// Every other step goes through the panels backwards: weights that do not fit the cache are then met
+// again while their last part is still there.
 template <class Part>
-static inline void run_step(const GruArgs& a, const Step& s, int64_t rows) {
-  const int64_t panels = a.padded / kLanes;
-  int64_t panel = 0;
+static inline void run_step(const GruArgs& a, const Step& s, int64_t rows, bool backwards) {
+  const int64_t panels = a.padded / kLanes, pairs = panels / 2;
   if (rows == 1) {
-    for (; panel + 2 <= panels; panel += 2) Part::template run<1, 2>(a, s, 0, panel);
+    for (int64_t i = 0; i < pairs; ++i)
+      Part::template run<1, 2>(a, s, 0, 2 * (backwards ? pairs - 1 - i : i));
+    if (panels & 1) Part::template run<1, 1>(a, s, 0, panels - 1);
+    return;
   }
-  for (; panel < panels; ++panel) run_rows<Part, kRowTile>(a, s, 0, rows, panel);
+  for (int64_t i = 0; i < panels; ++i)
+    run_rows<Part, kRowTile>(a, s, 0, rows, backwards ? panels - 1 - i : i);
 }
 
 // Rows of sequences [r0, r1) that still run at step t.
@@ -157,10 +162,10 @@ static void gru_forward(const GruArgs& a, int64_t r0, int64_t r1) {
     if (rows == 0) return;
     const Step s = step_at(a, t, r0);
     if (a.reset_after) {
-      run_step<AfterPart>(a, s, rows);
+      run_step<AfterPart>(a, s, rows, t & 1);
     } else {
-      run_step<BeforeGatesPart>(a, s, rows);
-      run_step<BeforeCandidatePart>(a, s, rows);
+      run_step<BeforeGatesPart>(a, s, rows, false);
+      run_step<BeforeCandidatePart>(a, s, rows, true);
     }
   }
 }
@@ -217,9 +222,11 @@ static inline void back_rows(const BackProduct& p, int64_t row, int64_t rows, in
   }
 }
 
-static inline void back_product(const BackProduct& p, int64_t rows, int64_t strips) {
-  int64_t s = 0;
-  for (; s + 3 <= strips; s += 3) back_rows<kRowTile, 3>(p, 0, rows, s);
+static inline void back_product(const BackProduct& p, int64_t rows, int64_t strips,
+                                bool backwards) {
+  const int64_t triples = strips / 3, s = 3 * triples;
+  for (int64_t i = 0; i < triples; ++i)
+    back_rows<kRowTile, 3>(p, 0, rows, 3 * (backwards ? triples - 1 - i : i));
   if (strips - s == 2) back_rows<kRowTile, 2>(p, 0, rows, s);
   if (strips - s == 1) back_rows<kRowTile, 1>(p, 0, rows, s);
 }
@@ -297,7 +304,7 @@ static void gru_backward(const GruArgs& a, int64_t r0, int64_t r1) {
                     {s.gate_row, s.gate_row, s.padded},
                     {back_r, back_z, back_n},
                     a.hidden, strip, grad, a.padded},
-                   rows, strips);
+                   rows, strips, t & 1);
       continue;
     }
     for (int64_t i = 0; i < rows; ++i) {
@@ -306,7 +313,7 @@ static void gru_backward(const GruArgs& a, int64_t r0, int64_t r1) {
     }
     back_product({1, {s.gates + 2 * s.padded}, {s.gate_row}, {back_n}, a.hidden, strip, inner,
                   a.padded},
-                 rows, strips);
+                 rows, strips, t & 1);
     for (int64_t i = 0; i < rows; ++i)
       before_reset_gradients(s, inner + i * a.padded, grad + i * a.padded, i);
     back_product({2,
@@ -314,6 +321,6 @@ static void gru_backward(const GruArgs& a, int64_t r0, int64_t r1) {
                   {s.gate_row, s.gate_row},
                   {back_r, back_z},
                   a.hidden, strip, grad, a.padded},
-                 rows, strips);
+                 rows, strips, t & 1);
   }
 }

@@ -23,19 +23,19 @@ class Dense final : public Layer {
     return bias_ + outputs_;
   }
 
-  void plan(const Kernels& k, Arena* arena, int64_t, int64_t, bool training) override {
+  void plan(const Kernels& k, Arena* arena, int64_t, int64_t, Use use) override {
     arena->want(&packed_, inputs_ * padded(k, outputs_));
     arena->want(&bias_padded_, padded(k, outputs_));
-    if (!training) return;
-    arena->want(&packed_back_, outputs_ * padded(k, inputs_));
+    if (!use.training) return;
+    if (use.input_gradient) arena->want(&packed_back_, outputs_ * padded(k, inputs_));
     arena->want(&scratch_, inputs_ < k.lanes ? inputs_ * padded(k, outputs_) : 0);
   }
 
-  void pack(const Kernels& k, const float* parameters, bool training) override {
+  void pack(const Kernels& k, const float* parameters, Use use) override {
     const float* weight = parameters + weight_;
     k.pack(weight, 1, inputs_, inputs_, outputs_, packed_, inputs_ * k.lanes);
     std::memcpy(bias_padded_, parameters + bias_, static_cast<size_t>(outputs_) * sizeof(float));
-    if (training)
+    if (use.input_gradient)
       k.pack(weight, inputs_, 1, outputs_, inputs_, packed_back_, outputs_ * k.lanes);
   }
 
@@ -85,7 +85,10 @@ void weight_gradient(const Pass& pass, const WeightGradient& g) {
     const GemmArgs args{g.inputs, n,     g.count, g.x,     1,     g.x_row, g.dy,
                         g.dy_row, k.lanes, g.scratch, row, nullptr, false, true};
     k.gemm(args, 0, g.inputs);
-    for (int64_t block = 0; block < g.blocks; ++block)
+    for (int64_t block = 0; block < g.blocks && g.inputs == 1; ++block)
+      std::memcpy(g.gradient + block * g.size, g.scratch + block * g.stride,
+                  static_cast<size_t>(g.size) * sizeof(float));
+    for (int64_t block = 0; block < g.blocks && g.inputs > 1; ++block)
       for (int64_t j = 0; j < g.size; ++j)
         for (int64_t i = 0; i < g.inputs; ++i)
           g.gradient[(block * g.size + j) * g.inputs + i] =

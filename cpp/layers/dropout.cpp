@@ -17,8 +17,8 @@ class Dropout final : public Layer {
       : Layer(size, size), keep_(static_cast<float>(1.0 / (1.0 - rate))), stream_(stream),
         threshold_(static_cast<uint32_t>(rate * 4294967296.0)) {}
 
-  void plan(const Kernels& k, Arena* arena, int64_t rows, int64_t, bool training) override {
-    if (training) arena->want(&mask_, rows * padded(k, inputs_));
+  void plan(const Kernels& k, Arena* arena, int64_t rows, int64_t, Use use) override {
+    if (use.training) arena->want(&mask_, rows * padded(k, inputs_));
   }
 
   void forward(const Pass& pass, const Io& io) override {

@@ -32,8 +32,7 @@ class Gru final : public Layer {
     return bias_hh_ + hidden_biases;
   }
 
-  void plan(const Kernels& k, Arena* arena, int64_t rows, int64_t sequences,
-            bool training) override {
+  void plan(const Kernels& k, Arena* arena, int64_t rows, int64_t sequences, Use use) override {
     const int64_t h = outputs_, hp = padded(k, h);
     arena->want(&packed_in_, 3 * hp * inputs_);
     arena->want(&bias_in_, 3 * hp);
@@ -42,16 +41,16 @@ class Gru final : public Layer {
     arena->want(&gates_, rows * 3 * hp);
     arena->want(&hidden_part_, rows * hp);
     arena->want(&states_, (sequences + rows) * hp);
-    if (!training) return;
+    if (!use.training) return;
     arena->want(&packed_back_, 3 * h * hp);
-    arena->want(&packed_in_back_, 3 * hp * padded(k, inputs_));
+    if (use.input_gradient) arena->want(&packed_in_back_, 3 * hp * padded(k, inputs_));
     arena->want(&grad_state_, sequences * hp);
     arena->want(&inner_, sequences * hp);
     arena->want(&before_, rows * hp);
     arena->want(&scratch_, std::min<int64_t>(k.lanes, std::max(inputs_, h)) * 3 * hp);
   }
 
-  void pack(const Kernels& k, const float* parameters, bool training) override {
+  void pack(const Kernels& k, const float* parameters, Use use) override {
     const int64_t h = outputs_, hp = padded(k, h), strip = h * k.lanes;
     const float* w = parameters + weight_ih_;
     const float* u = parameters + weight_hh_;
@@ -69,8 +68,8 @@ class Gru final : public Layer {
     for (int64_t gate = 0; gate < 2; ++gate)
       for (int64_t j = 0; j < h; ++j) bias_in_[gate * hp + j] += bias_hh[gate * h + j];
     if (reset_after_) std::memcpy(bias_hidden_, bias_hh + 2 * h, bytes(h));
-    if (!training) return;
-    k.pack(u, h, 1, 3 * h, h, packed_back_, 3 * strip);
+    if (use.training) k.pack(u, h, 1, 3 * h, h, packed_back_, 3 * strip);
+    if (!use.input_gradient) return;
     for (int64_t gate = 0; gate < 3; ++gate)
       k.pack(w + gate * h * inputs_, inputs_, 1, h, inputs_, packed_in_back_ + gate * hp * k.lanes,
              3 * hp * k.lanes);

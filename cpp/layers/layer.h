@@ -68,6 +68,12 @@ struct Io {
   bool pooled;  // one row for each sequence instead of one for each step
 };
 
+// What the workspace and the packed weights are for.
+struct Use {
+  bool training;
+  bool input_gradient;  // while training: something below learns, so dx is wanted
+};
+
 class Layer {
  public:
   Layer(int64_t input_size, int64_t output_size) : inputs_(input_size), outputs_(output_size) {}
@@ -83,10 +89,9 @@ class Layer {
   // Appends this layer's parameters, beginning at `offset`; returns the offset behind them.
   virtual int64_t describe(int64_t offset, std::vector<Segment>*) { return offset; }
   // Asks for workspace for at most `rows` rows of `sequences` sequences.
-  virtual void plan(const Kernels&, Arena*, int64_t /*rows*/, int64_t /*sequences*/,
-                    bool /*training*/) {}
+  virtual void plan(const Kernels&, Arena*, int64_t /*rows*/, int64_t /*sequences*/, Use) {}
   // Repacks weights after they changed.
-  virtual void pack(const Kernels&, const float* /*parameters*/, bool /*training*/) {}
+  virtual void pack(const Kernels&, const float* /*parameters*/, Use) {}
   virtual void forward(const Pass& pass, const Io& io) = 0;
   virtual void backward(const Pass& pass, const Io& io) = 0;
   // A layer that keeps its output in its own workspace gives the buffer here; null otherwise.
