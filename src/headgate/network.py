@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,15 @@ from .checks import check_choice, check_size
 from .data.samples import SampleTable, as_values, from_arrays
 from .errors import InputError
 from .kernels import LOSSES, Engine
-from .model_file import ModelFile, save_model
 from .spec import GRU, Dense, NetworkSpec
-from .summary import Summary, summarize
 from .training.callbacks import Callback
 from .training.callbacks import early_stopping as stop_early
 from .training.history import History
 from .training.loop import EVALUATION_BATCH, FitOptions, run_epochs
+
+if TYPE_CHECKING:
+    from .model_file import ModelFile
+    from .summary import Summary
 
 Float32 = npt.NDArray[np.float32]
 State = Float32 | dict[str, Float32]
@@ -407,6 +409,8 @@ class Network:
 
     def summary(self) -> Summary:
         """Layers, shapes and parameters; ``print(net.summary())``."""
+        from .summary import summarize  # imported where used: it costs `import headgate` nothing
+
         return summarize(self.spec)
 
     def __repr__(self) -> str:
@@ -426,6 +430,8 @@ class Network:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one ``.safetensors`` file: weights, state, spec and history; see ``hg.load``."""
+        from .model_file import save_model
+
         save_model(path, self.spec, self.tensors(), extra={"network": self.facts()})
 
     def facts(self) -> dict[str, Any]:

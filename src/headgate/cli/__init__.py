@@ -1,0 +1,62 @@
+"""The command line: parse, call, print. A user's mistake is one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import HeadgateError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code.
+
+    Args:
+        arguments: without the program's name; by default those of the process.
+    """
+    warnings.showwarning = _one_line
+    try:
+        from typer import Exit
+        from typer.main import get_command
+
+        from .app import app
+
+        try:
+            code = get_command(app).main(
+                args=list(sys.argv[1:] if arguments is None else arguments),
+                prog_name="headgate",
+                standalone_mode=False,
+            )
+        except Exit as exit_:
+            code = exit_.exit_code
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except HeadgateError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # headgate ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except Exception as error:
+        # typer's own, which some versions of it take from click and others carry themselves
+        if type(error).__name__ == "Abort":
+            return INTERRUPTED
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            return _fail(f"{error.format_message().rstrip('.')}; see headgate --help")
+        raise
+
+
+def _fail(message: str) -> int:
+    print("headgate: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _one_line(message: Warning | str, *_: Any, **__: Any) -> None:
+    print("headgate: note: " + " ".join(str(message).split()), file=sys.stderr)

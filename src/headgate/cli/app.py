@@ -1,0 +1,136 @@
+"""The commands and their options. What they do stands in the files beside this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    name="headgate",
+    help="Forecast a series from a CSV with a small GRU network, in about a second.",
+    epilog="Start with: headgate demo",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+# Optional[...] rather than "| None": typer reads the annotations at run time.
+Text = Optional[str]
+Number = Optional[int]
+Levels = Optional[list[float]]
+Time = Annotated[Text, typer.Option("--time", help="Column with the time.", metavar="COL")]
+Target = Annotated[Text, typer.Option("--target", help="Column to forecast.", metavar="COL")]
+Encoding = Annotated[
+    Text, typer.Option("--encoding", help="Of the file, such as gb18030; UTF-8 by default.")
+]
+Level = Annotated[
+    Levels, typer.Option("--level", help="Interval in percent; may be given several times.")
+]
+Data = Annotated[Path, typer.Argument(help="CSV, TSV or Parquet file.", metavar="DATA")]
+Model = Annotated[Path, typer.Argument(help="A model.safetensors.", metavar="MODEL")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from .. import __version__
+
+        typer.echo(f"headgate {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def forecast(
+    data: Data,
+    horizon: Annotated[int, typer.Option("--horizon", help="Steps to forecast.")] = 12,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path(
+        "forecast"
+    ),
+    time: Time = None,
+    target: Target = None,
+    freq: Annotated[Text, typer.Option("--freq", help="Such as M, D, 30min.")] = None,
+    level: Level = None,
+    encoding: Encoding = None,
+    season: Annotated[Number, typer.Option("--season", help="Steps in a season.")] = None,
+    lookback: Annotated[Number, typer.Option("--lookback", help="Steps the network sees.")] = None,
+    hidden_size: Annotated[int, typer.Option("--hidden-size", help="Of the GRU.")] = 32,
+    num_layers: Annotated[int, typer.Option("--num-layers", help="Of the GRU.")] = 1,
+    epochs: Annotated[Number, typer.Option("--epochs", help="Found out by default.")] = None,
+    learning_rate: Annotated[float, typer.Option("--learning-rate")] = 3e-3,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bits.")] = 0,
+) -> None:
+    """Forecast a CSV: writes forecast.csv, forecast.png, model.safetensors, report.json."""
+    from .forecasting import forecast_file
+
+    forecast_file(
+        data,
+        out,
+        columns={"time": time, "target": target, "freq": freq},
+        encoding=encoding,
+        level=tuple(level or (80, 95)),
+        parameters={
+            "horizon": horizon,
+            "lookback": lookback,
+            "season": "auto" if season is None else season,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "seed": seed,
+        },
+    )
+
+
+@app.command()
+def predict(
+    model: Model,
+    data: Annotated[
+        Optional[Path],  # noqa: UP045 - see above
+        typer.Argument(help="Newer data; by default those of the fit.", metavar="[DATA]"),
+    ] = None,
+    horizon: Annotated[Number, typer.Option("--horizon", help="Steps to forecast.")] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", help="CSV to write; printed by default.", metavar="FILE"),
+    ] = None,
+    time: Time = None,
+    target: Target = None,
+    level: Level = None,
+    encoding: Encoding = None,
+) -> None:
+    """Run a saved model on newer data, without learning from them."""
+    from .forecasting import predict_file
+
+    predict_file(
+        model,
+        data,
+        out,
+        horizon=horizon,
+        columns={"time": time, "target": target},
+        encoding=encoding,
+        level=tuple(level or (80, 95)),
+    )
+
+
+@app.command()
+def info(model: Model) -> None:
+    """Say what a model file holds."""
+    from .information import print_info
+
+    print_info(model)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("demo"),
+) -> None:
+    """See it work in a few seconds: a sine that goes on by itself, and the sunspots."""
+    from .demo import run_demo
+
+    run_demo(out)
