@@ -53,8 +53,8 @@ Io Network::io(size_t index, const Rows& rows) {
   Slot& slot = slots_[index];
   const float* x = index == 0 ? input_ : slots_[index - 1].y;
   float* dx = index > 0 && slot.wants_dx ? slots_[index - 1].dy : nullptr;
-  return {x, slot.y, slot.dy, dx, slot.pooled_input ? rows.sequences : rows.total,
-          slot.pooled_input};
+  return {
+      x, slot.y, slot.dy, dx, slot.pooled_input ? rows.sequences : rows.total, slot.pooled_input};
 }
 
 const float* Network::forward(const Rows& rows, const State<const float>& state, bool training,

@@ -181,8 +181,8 @@ void parallel_ranges(int64_t size, int64_t grain, double work, RangeBody body, v
     return;
   }
   const int threads = get_num_threads();
-  const int parts = static_cast<int>(
-      std::min<double>({static_cast<double>(threads), static_cast<double>(chunks), work / kWakeCost}));
+  const int parts = static_cast<int>(std::min<double>(
+      {static_cast<double>(threads), static_cast<double>(chunks), work / kWakeCost}));
   if (parts < 2 || !owner->try_lock()) {  // another thread's region is running: go on alone
     body(context, 0, size);
     return;

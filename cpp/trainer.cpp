@@ -21,9 +21,8 @@ void lay_out(const Samples& s, const int64_t* order, int64_t n, Rows* rows) {
   rows->order.resize(static_cast<size_t>(n));
   std::iota(rows->order.begin(), rows->order.end(), int64_t{0});
   if (ragged)
-    std::stable_sort(rows->order.begin(), rows->order.end(), [&](int64_t a, int64_t b) {
-      return s.length[order[a]] > s.length[order[b]];
-    });
+    std::stable_sort(rows->order.begin(), rows->order.end(),
+                     [&](int64_t a, int64_t b) { return s.length[order[a]] > s.length[order[b]]; });
   rows->length.resize(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) rows->length[i] = s.length[order[rows->order[i]]];
   rows->steps = rows->length[0];
@@ -174,14 +173,14 @@ EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size, L
   EpochResult result;
   AlignedFloats targets;
   double total = 0.0, weight = 0.0;
-  result.status = for_batches(
-      net, samples, batch_size, state, &targets, stop,
-      [&](const Rows& rows, int64_t, const float* y) {
-        const int64_t count = net->output_count(rows);
-        total += loss_and_gradient(loss, y, targets.data(), count, samples.outputs,
-                                   net->output_row(), nullptr);
-        weight += static_cast<double>(count * samples.outputs);
-      });
+  result.status = for_batches(net, samples, batch_size, state, &targets, stop,
+                              [&](const Rows& rows, int64_t, const float* y) {
+                                const int64_t count = net->output_count(rows);
+                                total +=
+                                    loss_and_gradient(loss, y, targets.data(), count,
+                                                      samples.outputs, net->output_row(), nullptr);
+                                weight += static_cast<double>(count * samples.outputs);
+                              });
   result.loss = result.last_loss = weight > 0 ? total / weight : 0.0;
   return result;
 }
@@ -189,23 +188,22 @@ EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size, L
 Status predict(Network* net, const Samples& samples, int64_t batch_size, const float* state_in,
                float* state_out, const int64_t* out_start, float* out, StopFlag* stop) {
   const int64_t width = net->output_size();
-  return for_batches(
-      net, samples, batch_size, state_in, nullptr, stop,
-      [&](const Rows& rows, int64_t first, const float* y) {
-        const int64_t row = net->output_row();
-        for (int64_t i = 0; i < rows.sequences; ++i) {
-          const int64_t sample = first + rows.order[i];
-          const float shift = samples.y_shift ? samples.y_shift[sample] : 0.0f;
-          const float scale = samples.y_scale ? samples.y_scale[sample] : 1.0f;
-          float* to = out + out_start[sample] * width;
-          const int64_t steps = net->pooled() ? 1 : rows.length[i];
-          for (int64_t t = 0; t < steps; ++t, to += width) {
-            const float* from = y + ((net->pooled() ? 0 : rows.offset[t]) + i) * row;
-            for (int64_t j = 0; j < width; ++j) to[j] = from[j] * scale + shift;
-          }
-        }
-        if (state_out) net->get_state(rows, {state_out, samples.count, first});
-      });
+  return for_batches(net, samples, batch_size, state_in, nullptr, stop,
+                     [&](const Rows& rows, int64_t first, const float* y) {
+                       const int64_t row = net->output_row();
+                       for (int64_t i = 0; i < rows.sequences; ++i) {
+                         const int64_t sample = first + rows.order[i];
+                         const float shift = samples.y_shift ? samples.y_shift[sample] : 0.0f;
+                         const float scale = samples.y_scale ? samples.y_scale[sample] : 1.0f;
+                         float* to = out + out_start[sample] * width;
+                         const int64_t steps = net->pooled() ? 1 : rows.length[i];
+                         for (int64_t t = 0; t < steps; ++t, to += width) {
+                           const float* from = y + ((net->pooled() ? 0 : rows.offset[t]) + i) * row;
+                           for (int64_t j = 0; j < width; ++j) to[j] = from[j] * scale + shift;
+                         }
+                       }
+                       if (state_out) net->get_state(rows, {state_out, samples.count, first});
+                     });
 }
 
 Status rollout(Network* net, const float* x, int64_t steps0, int64_t steps, float* state,
@@ -222,8 +220,7 @@ Status rollout(Network* net, const float* x, int64_t steps0, int64_t steps, floa
   std::vector<int64_t> batch_samples;
   for (int64_t step = 0; step < steps; ++step) {
     gather(samples, &zero, 1, false, net, &rows, nullptr, &batch_samples);
-    const float* y =
-        net->forward(rows, {state, 1, 0}, false, {0, 0, batch_samples.data()}, stop);
+    const float* y = net->forward(rows, {state, 1, 0}, false, {0, 0, batch_samples.data()}, stop);
     if (stop && stop->poll()) return Status::stopped;
     if (state) net->get_state(rows, {state, 1, 0});
     const float* last = y + (net->output_count(rows) - 1) * net->output_row();

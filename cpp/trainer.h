@@ -9,15 +9,15 @@
 
 namespace headgate {
 
-// A table of values, and per sample where it begins: dense arrays, ragged lists, sliding windows and
-// chunks of a long text are all this. Nothing is materialised.
+// A table of values, and per sample where it begins: dense arrays, ragged lists, sliding windows
+// and chunks of a long text are all this. Nothing is materialised.
 struct Samples {
   int64_t count = 0;
   const float* x = nullptr;  // [S, inputs]
   int64_t inputs = 0;
-  const int64_t* start = nullptr;   // [count] first row of x
-  const int64_t* length = nullptr;  // [count] rows of x, at least 1
-  const float* y = nullptr;         // flat targets; null when there are none
+  const int64_t* start = nullptr;    // [count] first row of x
+  const int64_t* length = nullptr;   // [count] rows of x, at least 1
+  const float* y = nullptr;          // flat targets; null when there are none
   const int64_t* y_start = nullptr;  // [count] index of the first target in y
   int64_t y_stride = 0;              // from one target step to the next
   int64_t outputs = 0;

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
+
+os.environ["MPLBACKEND"] = "agg"  # no test opens a window
 
 import pytest
 
 import headgate as hg
+
+
+def pytest_report_header() -> str:
+    """What is tested: the installed package, on which instruction sets, with how many threads."""
+    sets = ", ".join(hg.available_isas())
+    return (
+        f"headgate {hg.__version__} from {Path(hg.__file__).parent}\n"
+        f"instruction sets: {sets}; in use {hg.isa()}; threads: {hg.get_num_threads()}; "
+        f"HEADGATE_DATA: {os.environ.get('HEADGATE_DATA') or 'not set'}"
+    )
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The folder of real data that the environment names; skips the test where there is none."""
+    name = os.environ.get("HEADGATE_DATA")
+    if not name:
+        pytest.skip("needs real data: set HEADGATE_DATA to the folder that has them")
+    folder = Path(name)
+    if not folder.is_dir():
+        pytest.fail(f"HEADGATE_DATA={name!r} is not a folder")
+    return folder
 
 
 @pytest.fixture(params=hg.available_isas())

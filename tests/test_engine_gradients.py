@@ -175,7 +175,7 @@ def test_torch_cases(isa: str) -> None:
 
 
 def check_torch_case(case: dict[str, np.ndarray]) -> None:
-    n, t, inputs = case["x"].shape
+    _, t, inputs = case["x"].shape
     layers, _, hidden = case["h0"].shape
     spec = oracles.chained(
         inputs,

@@ -83,8 +83,8 @@ void init_samples(SamplesHolder* self, Array<const float, 2> x, Indices start, I
     require(y_stride <= size, "y_stride reaches past the targets");
     for (int64_t i = 0; i < s.count; ++i) {
       const int64_t last = every ? s.length[i] - 1 : 0;
-      require(outputs <= size && (y_stride == 0 || last <= size / y_stride) &&
-                  s.y_start[i] >= 0 && s.y_start[i] <= size - outputs - last * y_stride,
+      require(outputs <= size && (y_stride == 0 || last <= size / y_stride) && s.y_start[i] >= 0 &&
+                  s.y_start[i] <= size - outputs - last * y_stride,
               "a sample reaches past the targets");
     }
   }
@@ -171,8 +171,8 @@ const char* status_name(Status status) {
   return status == Status::done ? "done" : status == Status::stopped ? "stopped" : "diverged";
 }
 
-nb::tuple epoch(TrainerHolder& self, const SamplesHolder& holder, Indices order,
-                int64_t batch_size, std::optional<FloatsOut> state, double limit) {
+nb::tuple epoch(TrainerHolder& self, const SamplesHolder& holder, Indices order, int64_t batch_size,
+                std::optional<FloatsOut> state, double limit) {
   Network& net = nb::cast<Network&>(self.owner);
   const Samples& s = holder.samples;
   require_samples(net, s, true);
@@ -200,81 +200,87 @@ void bind_network(nb::module_& m) {
            })
       .def_prop_ro("parameter_count", &Network::parameter_count)
       .def_prop_ro("state_size", &Network::state_size)
-      .def("get_parameters",
-           [](Network& net, FloatsOut out) {
-             require(static_cast<int64_t>(out.shape(0)) == net.parameter_count(), "size");
-             std::lock_guard<std::mutex> lock(net.mutex());
-             std::copy_n(net.parameters(), net.parameter_count(), out.data());
-           },
-           "out"_a.noconvert(), nb::call_guard<nb::gil_scoped_release>())
-      .def("set_parameters",
-           [](Network& net, Floats values) {
-             require(static_cast<int64_t>(values.shape(0)) == net.parameter_count(), "size");
-             std::lock_guard<std::mutex> lock(net.mutex());
-             std::copy_n(values.data(), net.parameter_count(), net.parameters());
-             net.changed();
-           },
-           "values"_a.noconvert(), nb::call_guard<nb::gil_scoped_release>())
-      .def("get_gradients",
-           [](Network& net, FloatsOut out) {
-             require(static_cast<int64_t>(out.shape(0)) == net.parameter_count(), "size");
-             std::copy_n(net.gradients(), net.parameter_count(), out.data());
-           },
-           "out"_a.noconvert())
-      .def("predict",
-           [](Network& net, const SamplesHolder& holder, int64_t batch_size,
-              std::optional<FloatsOut> state_in, std::optional<FloatsOut> state_out,
-              Indices out_start, Array<float, 2> out) {
-             const Samples& s = holder.samples;
-             require_samples(net, s, false);
-             require(batch_size >= 1, "batch_size must be at least 1");
-             require(static_cast<int64_t>(out_start.shape(0)) == s.count &&
-                         static_cast<int64_t>(out.shape(1)) == net.output_size(),
-                     "out: [rows, outputs]");
-             const auto rows = static_cast<int64_t>(out.shape(0));
-             for (int64_t i = 0; i < s.count; ++i) {
-               const int64_t steps = net.pooled() ? 1 : s.length[i];
-               require(out_start.data()[i] >= 0 && out_start.data()[i] <= rows - steps,
-                       "out is too short");
-             }
-             const float* in = require_state(net, state_in, s.count);
-             float* after = require_state(net, state_out, s.count);
-             raise_if_stopped(run(net, [&](StopFlag* stop) {
-               return predict(&net, s, batch_size, in, after, out_start.data(), out.data(), stop);
-             }));
-           },
-           "samples"_a, "batch_size"_a, "state_in"_a.none().noconvert(),
-           "state_out"_a.none().noconvert(), "out_start"_a.noconvert(), "out"_a.noconvert())
-      .def("evaluate",
-           [](Network& net, const SamplesHolder& holder, int64_t batch_size,
-              const std::string& loss, std::optional<FloatsOut> state) {
-             require_samples(net, holder.samples, true);
-             require(batch_size >= 1, "batch_size must be at least 1");
-             const Loss kind = loss_named(loss);
-             const float* in = require_state(net, state, holder.samples.count);
-             const EpochResult r = run(net, [&](StopFlag* stop) {
-               return evaluate(&net, holder.samples, batch_size, kind, in, stop);
-             });
-             raise_if_stopped(r.status);
-             return r.loss;
-           },
-           "samples"_a, "batch_size"_a, "loss"_a, "state"_a.none().noconvert())
-      .def("rollout",
-           [](Network& net, Array<const float, 2> x, std::optional<FloatsOut> state,
-              Array<float, 2> out) {
-             require(static_cast<int64_t>(x.shape(1)) == net.input_size() && x.shape(0) >= 1,
-                     "x: [steps, inputs]");
-             require(static_cast<int64_t>(out.shape(1)) == net.output_size(),
-                     "out: [steps, outputs]");
-             require(net.input_size() == net.output_size() || out.shape(0) <= 1,
-                     "outputs cannot be fed back");
-             float* carried = require_state(net, state, 1);
-             raise_if_stopped(run(net, [&](StopFlag* stop) {
-               return rollout(&net, x.data(), static_cast<int64_t>(x.shape(0)),
-                              static_cast<int64_t>(out.shape(0)), carried, out.data(), stop);
-             }));
-           },
-           "x"_a.noconvert(), "state"_a.none().noconvert(), "out"_a.noconvert());
+      .def(
+          "get_parameters",
+          [](Network& net, FloatsOut out) {
+            require(static_cast<int64_t>(out.shape(0)) == net.parameter_count(), "size");
+            std::lock_guard<std::mutex> lock(net.mutex());
+            std::copy_n(net.parameters(), net.parameter_count(), out.data());
+          },
+          "out"_a.noconvert(), nb::call_guard<nb::gil_scoped_release>())
+      .def(
+          "set_parameters",
+          [](Network& net, Floats values) {
+            require(static_cast<int64_t>(values.shape(0)) == net.parameter_count(), "size");
+            std::lock_guard<std::mutex> lock(net.mutex());
+            std::copy_n(values.data(), net.parameter_count(), net.parameters());
+            net.changed();
+          },
+          "values"_a.noconvert(), nb::call_guard<nb::gil_scoped_release>())
+      .def(
+          "get_gradients",
+          [](Network& net, FloatsOut out) {
+            require(static_cast<int64_t>(out.shape(0)) == net.parameter_count(), "size");
+            std::copy_n(net.gradients(), net.parameter_count(), out.data());
+          },
+          "out"_a.noconvert())
+      .def(
+          "predict",
+          [](Network& net, const SamplesHolder& holder, int64_t batch_size,
+             std::optional<FloatsOut> state_in, std::optional<FloatsOut> state_out,
+             Indices out_start, Array<float, 2> out) {
+            const Samples& s = holder.samples;
+            require_samples(net, s, false);
+            require(batch_size >= 1, "batch_size must be at least 1");
+            require(static_cast<int64_t>(out_start.shape(0)) == s.count &&
+                        static_cast<int64_t>(out.shape(1)) == net.output_size(),
+                    "out: [rows, outputs]");
+            const auto rows = static_cast<int64_t>(out.shape(0));
+            for (int64_t i = 0; i < s.count; ++i) {
+              const int64_t steps = net.pooled() ? 1 : s.length[i];
+              require(out_start.data()[i] >= 0 && out_start.data()[i] <= rows - steps,
+                      "out is too short");
+            }
+            const float* in = require_state(net, state_in, s.count);
+            float* after = require_state(net, state_out, s.count);
+            raise_if_stopped(run(net, [&](StopFlag* stop) {
+              return predict(&net, s, batch_size, in, after, out_start.data(), out.data(), stop);
+            }));
+          },
+          "samples"_a, "batch_size"_a, "state_in"_a.none().noconvert(),
+          "state_out"_a.none().noconvert(), "out_start"_a.noconvert(), "out"_a.noconvert())
+      .def(
+          "evaluate",
+          [](Network& net, const SamplesHolder& holder, int64_t batch_size, const std::string& loss,
+             std::optional<FloatsOut> state) {
+            require_samples(net, holder.samples, true);
+            require(batch_size >= 1, "batch_size must be at least 1");
+            const Loss kind = loss_named(loss);
+            const float* in = require_state(net, state, holder.samples.count);
+            const EpochResult r = run(net, [&](StopFlag* stop) {
+              return evaluate(&net, holder.samples, batch_size, kind, in, stop);
+            });
+            raise_if_stopped(r.status);
+            return r.loss;
+          },
+          "samples"_a, "batch_size"_a, "loss"_a, "state"_a.none().noconvert())
+      .def(
+          "rollout",
+          [](Network& net, Array<const float, 2> x, std::optional<FloatsOut> state,
+             Array<float, 2> out) {
+            require(static_cast<int64_t>(x.shape(1)) == net.input_size() && x.shape(0) >= 1,
+                    "x: [steps, inputs]");
+            require(static_cast<int64_t>(out.shape(1)) == net.output_size(),
+                    "out: [steps, outputs]");
+            require(net.input_size() == net.output_size() || out.shape(0) <= 1,
+                    "outputs cannot be fed back");
+            float* carried = require_state(net, state, 1);
+            raise_if_stopped(run(net, [&](StopFlag* stop) {
+              return rollout(&net, x.data(), static_cast<int64_t>(x.shape(0)),
+                             static_cast<int64_t>(out.shape(0)), carried, out.data(), stop);
+            }));
+          },
+          "x"_a.noconvert(), "state"_a.none().noconvert(), "out"_a.noconvert());
 }
 
 void bind_training(nb::module_& m) {
@@ -283,23 +289,24 @@ void bind_training(nb::module_& m) {
            "length"_a.noconvert(), "y"_a.none().noconvert(), "y_start"_a.none().noconvert(),
            "y_stride"_a, "outputs"_a, "every"_a, "scaling"_a);
   nb::class_<TrainerHolder>(m, "Trainer")
-      .def("__init__",
-           [](TrainerHolder* self, nb::object network, const std::string& optimizer,
-              double learning_rate, double momentum, double weight_decay, double clip_norm,
-              double clip_value, const std::string& loss, uint64_t seed) {
-             Network& net = nb::cast<Network&>(network);
-             OptimizerOptions options;
-             options.rule = rule_named(optimizer);
-             options.learning_rate = learning_rate;
-             options.momentum = momentum;
-             options.weight_decay = weight_decay;
-             options.clip_norm = clip_norm;
-             options.clip_value = clip_value;
-             const Loss kind = loss_named(loss);
-             new (self) TrainerHolder{network, Trainer(&net, options, kind, seed)};
-           },
-           "network"_a, "optimizer"_a, "learning_rate"_a, "momentum"_a, "weight_decay"_a,
-           "clip_norm"_a, "clip_value"_a, "loss"_a, "seed"_a)
+      .def(
+          "__init__",
+          [](TrainerHolder* self, nb::object network, const std::string& optimizer,
+             double learning_rate, double momentum, double weight_decay, double clip_norm,
+             double clip_value, const std::string& loss, uint64_t seed) {
+            Network& net = nb::cast<Network&>(network);
+            OptimizerOptions options;
+            options.rule = rule_named(optimizer);
+            options.learning_rate = learning_rate;
+            options.momentum = momentum;
+            options.weight_decay = weight_decay;
+            options.clip_norm = clip_norm;
+            options.clip_value = clip_value;
+            const Loss kind = loss_named(loss);
+            new (self) TrainerHolder{network, Trainer(&net, options, kind, seed)};
+          },
+          "network"_a, "optimizer"_a, "learning_rate"_a, "momentum"_a, "weight_decay"_a,
+          "clip_norm"_a, "clip_value"_a, "loss"_a, "seed"_a)
       .def("epoch", &epoch, "samples"_a, "order"_a.noconvert(), "batch_size"_a,
            "state"_a.none().noconvert(), "limit"_a);
 }
@@ -323,13 +330,16 @@ NB_MODULE(_engine, m) {
   m.def("set_num_threads", &set_num_threads);
   m.def("get_num_threads", &get_num_threads);
   // In place; what the accuracy tests measure.
-  m.def("activate", [](const std::string& name, FloatsOut x) {
-    const auto size = static_cast<int64_t>(x.shape(0));
-    require(size % kAlignment == 0, "size must be a multiple of 16");
-    if (name == "sigmoid") return kernels().sigmoid(x.data(), size);
-    require(name == "tanh", "sigmoid or tanh");
-    kernels().tanh(x.data(), size);
-  }, "name"_a, "x"_a.noconvert());
+  m.def(
+      "activate",
+      [](const std::string& name, FloatsOut x) {
+        const auto size = static_cast<int64_t>(x.shape(0));
+        require(size % kAlignment == 0, "size must be a multiple of 16");
+        if (name == "sigmoid") return kernels().sigmoid(x.data(), size);
+        require(name == "tanh", "sigmoid or tanh");
+        kernels().tanh(x.data(), size);
+      },
+      "name"_a, "x"_a.noconvert());
   bind_network(m);
   bind_training(m);
 }

@@ -36,10 +36,10 @@ struct GruArgs {
   bool reset_after;
   float* gates;  // [rows, 3, padded] in: input projections with all biases of r and z, and b_in.
                  // forward leaves r, z, n; backward leaves d(pre-activations) of r, z, n
-  float* hidden_part;  // [rows, padded] forward leaves U_n h + b_hn (reset_after) or r * h;
-                       // backward leaves d(U_n h + b_hn) (reset_after) or keeps r * h
-  float* states;       // [n + rows, padded]: h0 of every sequence, then h of every row
-  int64_t sequences;   // n: rows of h0
+  float* hidden_part;        // [rows, padded] forward leaves U_n h + b_hn (reset_after) or r * h;
+                             // backward leaves d(U_n h + b_hn) (reset_after) or keeps r * h
+  float* states;             // [n + rows, padded]: h0 of every sequence, then h of every row
+  int64_t sequences;         // n: rows of h0
   const float* packed;       // forward: strips r, z, n of each panel (reset_after), or strips r, z
                              // of each panel and then the strips of n
   const float* bias_hidden;  // [padded] b_hn (reset_after)

@@ -78,10 +78,11 @@ static void column_sums(const float* x, int64_t rows, int64_t n, int64_t ld, flo
   for (; j < n; j += kLanes) sum_strips<1>(x + j, rows, n - j, ld, y + j);
 }
 
-// Kingma and Ba 2015, in the form of PyTorch: p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps).
+// Kingma and Ba 2015, in the form of PyTorch: p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) +
+// eps).
 static void adam(const AdamArgs& a, float* p, const float* g, float* m, float* v, int64_t size) {
-  const vf b1 = set1(a.beta1), c1 = set1(a.rest1), b2 = set1(a.beta2),
-           c2 = set1(a.rest2), eps = set1(a.epsilon), k2 = set1(a.correction2),
+  const vf b1 = set1(a.beta1), c1 = set1(a.rest1), b2 = set1(a.beta2), c2 = set1(a.rest2),
+           eps = set1(a.epsilon), k2 = set1(a.correction2),
            step = set1(a.learning_rate * a.correction1);
   for (int64_t i = 0; i < size; i += kLanes) {
     const vf gi = load(g + i);

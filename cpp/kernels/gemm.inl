@@ -4,8 +4,8 @@ constexpr int64_t kDepthBlock = 256;  // K is cut into these, by K alone, so sum
 
 // acc[R][NV] += rows of A times NV strips of B, one step of k after the other.
 template <int R, int NV, bool UnitK>
-static inline void chain(const float* a, int64_t a_row, int64_t a_k, int64_t k_count, const float* b,
-                         int64_t b_k, int64_t b_strip, vf (&acc)[R][NV]) {
+static inline void chain(const float* a, int64_t a_row, int64_t a_k, int64_t k_count,
+                         const float* b, int64_t b_k, int64_t b_strip, vf (&acc)[R][NV]) {
   for (int64_t k = 0; k < k_count; ++k) {
     vf bv[NV];
     for (int v = 0; v < NV; ++v) bv[v] = load(b + v * b_strip);
@@ -65,7 +65,8 @@ static inline vf load_part(const float* p, int64_t count) {
   return load(part);
 }
 
-// One tile of C: R rows, NV strips, one block of k. `columns` is how many of the tile may be written.
+// One tile of C: R rows, NV strips, one block of k. `columns` is how many of the tile may be
+// written.
 template <int R, int NV, bool UnitK>
 static void gemm_tile(const GemmArgs& g, int64_t m, int64_t strip, int64_t k0, int64_t k_count,
                       int64_t columns) {
@@ -100,8 +101,8 @@ static void gemm_rows(const GemmArgs& g, int64_t m0, int64_t m1, int64_t strip, 
   }
 }
 
-// How many strips go in threes; the rest are pairs, or a single one when there is no other. Two pairs
-// keep more accumulators busy than three and one.
+// How many strips go in threes; the rest are pairs, or a single one when there is no other. Two
+// pairs keep more accumulators busy than three and one.
 static inline int64_t strips_in_threes(int64_t strips) {
   return strips % 3 == 1 && strips > 1 ? strips - 4 : strips - strips % 3;
 }
@@ -144,8 +145,7 @@ static void pack(const float* src, int64_t k_stride, int64_t n_stride, int64_t k
     }
     for (; i < k; ++i) {
       if (columns < kLanes) store(dst + i * kLanes, set1(0.0f));
-      for (int64_t j = 0; j < columns; ++j)
-        dst[i * kLanes + j] = src[i * k_stride + j * n_stride];
+      for (int64_t j = 0; j < columns; ++j) dst[i * kLanes + j] = src[i * k_stride + j * n_stride];
     }
   }
 }

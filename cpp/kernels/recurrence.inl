@@ -123,8 +123,8 @@ static inline void run_rows(const GruArgs& a, const Step& s, int64_t row, int64_
 
 // All panels of one step: a panel's weights serve every row before the next panel's are touched.
 // A single row takes several panels at once, for more chains to run in parallel.
-// Every other step goes through the panels backwards: weights that do not fit the cache are then met
-// again while their last part is still there.
+// Every other step goes through the panels backwards: weights that do not fit the cache are then
+// met again while their last part is still there.
 template <class Part>
 static inline void run_step(const GruArgs& a, const Step& s, int64_t rows, bool backwards) {
   const int64_t panels = a.padded / kLanes, pairs = panels / 2;
@@ -225,8 +225,7 @@ static inline void back_rows(const BackProduct& p, int64_t row, int64_t rows, in
 static inline void back_product(const BackProduct& p, int64_t rows, int64_t strips,
                                 bool backwards) {
   int64_t s = strips_in_threes(strips);
-  for (int64_t i = 0; i < s; i += 3)
-    back_rows<kRowTile, 3>(p, 0, rows, backwards ? s - 3 - i : i);
+  for (int64_t i = 0; i < s; i += 3) back_rows<kRowTile, 3>(p, 0, rows, backwards ? s - 3 - i : i);
   for (; s + 2 <= strips; s += 2) back_rows<kRowTile, 2>(p, 0, rows, s);
   if (s < strips) back_rows<kRowTile, 1>(p, 0, rows, s);
 }
@@ -303,7 +302,10 @@ static void gru_backward(const GruArgs& a, int64_t r0, int64_t r1) {
                     {s.gates, s.gates + s.padded, s.hidden_part},
                     {s.gate_row, s.gate_row, s.padded},
                     {back_r, back_z, back_n},
-                    a.hidden, strip, grad, a.padded},
+                    a.hidden,
+                    strip,
+                    grad,
+                    a.padded},
                    rows, strips, t & 1);
       continue;
     }
@@ -311,16 +313,19 @@ static void gru_backward(const GruArgs& a, int64_t r0, int64_t r1) {
       before_gate_gradients(s, above + i * a.padded, grad + i * a.padded, i);
       for (int64_t u = 0; u < a.padded; u += kLanes) store(inner + i * a.padded + u, set1(0.0f));
     }
-    back_product({1, {s.gates + 2 * s.padded}, {s.gate_row}, {back_n}, a.hidden, strip, inner,
-                  a.padded},
-                 rows, strips, t & 1);
+    back_product(
+        {1, {s.gates + 2 * s.padded}, {s.gate_row}, {back_n}, a.hidden, strip, inner, a.padded},
+        rows, strips, t & 1);
     for (int64_t i = 0; i < rows; ++i)
       before_reset_gradients(s, inner + i * a.padded, grad + i * a.padded, i);
     back_product({2,
                   {s.gates, s.gates + s.padded},
                   {s.gate_row, s.gate_row},
                   {back_r, back_z},
-                  a.hidden, strip, grad, a.padded},
+                  a.hidden,
+                  strip,
+                  grad,
+                  a.padded},
                  rows, strips, t & 1);
   }
 }

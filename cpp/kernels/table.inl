@@ -9,16 +9,16 @@
 namespace headgate {
 namespace {
 
-#include "vec.h"
-#include "gemm.inl"
 #include "elementwise.inl"
+#include "gemm.inl"
 #include "recurrence.inl"
+#include "vec.h"
 
 const Kernels* table(const char* name) {
-  static const Kernels kernels = {
-      name,      kLanes,      kRowTile,    pack,          gemm,          gru_forward, gru_backward,
-      column_sums, relu,      tanh_all,    sigmoid_all,   relu_backward, tanh_backward, scale,
-      clamp,     sum_of_squares, adam,     sgd,           rmsprop};
+  static const Kernels kernels = {name,           kLanes,        kRowTile,      pack,   gemm,
+                                  gru_forward,    gru_backward,  column_sums,   relu,   tanh_all,
+                                  sigmoid_all,    relu_backward, tanh_backward, scale,  clamp,
+                                  sum_of_squares, adam,          sgd,           rmsprop};
   return &kernels;
 }
 

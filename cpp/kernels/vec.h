@@ -24,7 +24,8 @@ static inline vf fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
 static inline vf max_or_nan(vf lo, vf a) { return _mm512_max_ps(lo, a); }
 static inline vf min_or_nan(vf hi, vf a) { return _mm512_min_ps(hi, a); }
 static inline vf abs(vf a) {
-  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff)));
+  return _mm512_castsi512_ps(
+      _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff)));
 }
 static inline vf copysign(vf magnitude, vf sign) {
   const __m512i s = _mm512_and_si512(_mm512_castps_si512(sign), _mm512_set1_epi32(INT32_MIN));
@@ -74,7 +75,8 @@ constexpr int kRowTile = 4;
 struct vf {
   float32x4_t a, b;
 };
-#define HEADGATE_EACH(expression_a, expression_b) return vf{expression_a, expression_b}
+#define HEADGATE_EACH(expression_a, expression_b) \
+  return vf { expression_a, expression_b }
 static inline vf load(const float* p) { HEADGATE_EACH(vld1q_f32(p), vld1q_f32(p + 4)); }
 static inline void store(float* p, vf x) {
   vst1q_f32(p, x.a);
@@ -101,9 +103,12 @@ static inline float32x4_t copysign4(float32x4_t magnitude, float32x4_t sign) {
 }
 static inline vf copysign(vf m, vf s) { HEADGATE_EACH(copysign4(m.a, s.a), copysign4(m.b, s.b)); }
 static inline float32x4_t keep4(float32x4_t x, float32x4_t test) {
-  return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), vcgtq_f32(test, vdupq_n_f32(0))));
+  return vreinterpretq_f32_u32(
+      vandq_u32(vreinterpretq_u32_f32(x), vcgtq_f32(test, vdupq_n_f32(0))));
 }
-static inline vf keep_where_positive(vf x, vf t) { HEADGATE_EACH(keep4(x.a, t.a), keep4(x.b, t.b)); }
+static inline vf keep_where_positive(vf x, vf t) {
+  HEADGATE_EACH(keep4(x.a, t.a), keep4(x.b, t.b));
+}
 static inline float32x4_t exponent4(float32x4_t x) {
   const int32x4_t n = vshlq_n_s32(vreinterpretq_s32_f32(x), 23);
   return vreinterpretq_f32_s32(vaddq_s32(n, vdupq_n_s32(0x3f800000)));

@@ -68,8 +68,8 @@ class Dense final : public Layer {
 
 void affine(const Pass& pass, const float* x, int64_t x_row, int64_t count, int64_t k,
             const float* packed, const float* bias, float* y, int64_t n_padded) {
-  const GemmArgs args{count, n_padded, k,        x,    x_row, 1,    packed, pass.k.lanes,
-                      k * pass.k.lanes, y, n_padded, bias, false, true};
+  const GemmArgs args{count,        n_padded,         k, x,        x_row, 1,     packed,
+                      pass.k.lanes, k * pass.k.lanes, y, n_padded, bias,  false, true};
   const double work = 2.0 * static_cast<double>(count * k * n_padded) / kFlopsPerNanosecond;
   parallel_for(count, 8 * pass.k.row_tile, work,
                [&](int64_t begin, int64_t end) { pass.k.gemm(args, begin, end); });
@@ -82,8 +82,8 @@ void weight_gradient(const Pass& pass, const WeightGradient& g) {
   if (g.inputs < k.lanes) {
     // Few inputs would leave most lanes idle: compute the transpose, lanes along the outputs.
     const int64_t n = (g.blocks - 1) * g.stride + g.size, row = g.blocks * g.stride;
-    const GemmArgs args{g.inputs, n,     g.count, g.x,     1,     g.x_row, g.dy,
-                        g.dy_row, k.lanes, g.scratch, row, nullptr, false, true};
+    const GemmArgs args{g.inputs, n,       g.count,   g.x, 1,       g.x_row, g.dy,
+                        g.dy_row, k.lanes, g.scratch, row, nullptr, false,   true};
     k.gemm(args, 0, g.inputs);
     for (int64_t block = 0; block < g.blocks && g.inputs == 1; ++block)
       std::memcpy(g.gradient + block * g.size, g.scratch + block * g.stride,
@@ -96,10 +96,13 @@ void weight_gradient(const Pass& pass, const WeightGradient& g) {
     return;
   }
   for (int64_t block = 0; block < g.blocks; ++block) {
-    const GemmArgs args{g.size,  g.inputs, g.count, g.dy + block * g.stride,
-                        1,       g.dy_row, g.x,     g.x_row,
-                        k.lanes, g.gradient + block * g.size * g.inputs,
-                        g.inputs, nullptr, false,   false};
+    const GemmArgs args{g.size,   g.inputs,
+                        g.count,  g.dy + block * g.stride,
+                        1,        g.dy_row,
+                        g.x,      g.x_row,
+                        k.lanes,  g.gradient + block * g.size * g.inputs,
+                        g.inputs, nullptr,
+                        false,    false};
     parallel_for(g.size, 2 * k.row_tile, work / static_cast<double>(g.blocks),
                  [&](int64_t begin, int64_t end) { k.gemm(args, begin, end); });
   }

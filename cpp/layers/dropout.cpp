@@ -14,7 +14,9 @@ namespace {
 class Dropout final : public Layer {
  public:
   Dropout(int64_t size, double rate, uint64_t stream)
-      : Layer(size, size), keep_(static_cast<float>(1.0 / (1.0 - rate))), stream_(stream),
+      : Layer(size, size),
+        keep_(static_cast<float>(1.0 / (1.0 - rate))),
+        stream_(stream),
         threshold_(static_cast<uint32_t>(rate * 4294967296.0)) {}
 
   void plan(const Kernels& k, Arena* arena, int64_t rows, int64_t, Use use) override {
@@ -49,8 +51,8 @@ class Dropout final : public Layer {
         float* mask = mask_ + (first + i) * width;
         const auto sample = static_cast<uint64_t>(pass.random.sample[i]);
         for (int64_t u = 0; u < inputs_; u += 4) {
-          const Four bits = philox(key, sample, static_cast<uint64_t>(t) << 32 |
-                                                    static_cast<uint64_t>(u / 4));
+          const Four bits =
+              philox(key, sample, static_cast<uint64_t>(t) << 32 | static_cast<uint64_t>(u / 4));
           for (int64_t j = 0; j < 4 && u + j < inputs_; ++j)
             mask[u + j] = bits.v[j] < threshold_ ? 0.0f : keep_;
         }

@@ -95,8 +95,8 @@ class Gru final : public Layer {
     weight_gradient(pass, {gates_, 3 * hp, 3, h, hp, io.x, padded(k, inputs_), inputs_, io.count,
                            g + weight_ih_, scratch_});
     const float* before = states_before(pass.rows, hp);
-    weight_gradient(pass, {gates_, 3 * hp, 2, h, hp, before, hp, h, io.count, g + weight_hh_,
-                           scratch_});
+    weight_gradient(pass,
+                    {gates_, 3 * hp, 2, h, hp, before, hp, h, io.count, g + weight_hh_, scratch_});
     // The candidate's hidden part: d(U_n h + b_hn) against h, or dn against r * h.
     if (reset_after_)
       weight_gradient(pass, {hidden_part_, hp, 1, h, hp, before, hp, h, io.count,
@@ -131,26 +131,38 @@ class Gru final : public Layer {
   void get_state(const Kernels& k, const Rows& rows, float* state) const override {
     const int64_t h = outputs_, hp = padded(k, h);
     for (int64_t i = 0; i < rows.sequences; ++i)
-      std::memcpy(state + rows.order[i] * h,
-                  states_ + (rows.sequences + rows.last_row(i)) * hp, bytes(h));
+      std::memcpy(state + rows.order[i] * h, states_ + (rows.sequences + rows.last_row(i)) * hp,
+                  bytes(h));
   }
 
  private:
   static size_t bytes(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
 
   GruArgs arguments(const Pass& pass) const {
-    return {outputs_,    padded(pass.k, outputs_),  pass.rows.steps, pass.rows.count.data(),
-            pass.rows.offset.data(), reset_after_, gates_,          hidden_part_,
-            states_,     pass.rows.sequences,       packed_,         bias_hidden_,
-            packed_back_, nullptr,                  grad_state_,     inner_};
+    return {outputs_,
+            padded(pass.k, outputs_),
+            pass.rows.steps,
+            pass.rows.count.data(),
+            pass.rows.offset.data(),
+            reset_after_,
+            gates_,
+            hidden_part_,
+            states_,
+            pass.rows.sequences,
+            packed_,
+            bias_hidden_,
+            packed_back_,
+            nullptr,
+            grad_state_,
+            inner_};
   }
 
   // Rows are independent through time, so threads split the sequences and meet once. Long work is
   // cut into blocks of steps, between which the owner may stop it.
   void over_time(const Pass& pass, GruArgs args, double factor,
                  void (*kernel)(const GruArgs&, int64_t, int64_t), bool backward) {
-    const double step = factor * row_cost(args.hidden, args.padded) *
-                        static_cast<double>(args.sequences);
+    const double step =
+        factor * row_cost(args.hidden, args.padded) * static_cast<double>(args.sequences);
     const int64_t block = std::max<int64_t>(1, static_cast<int64_t>(2e7 / step));
     const int64_t steps = args.steps;
     for (int64_t done = 0; done < steps; done += block) {

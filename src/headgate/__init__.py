@@ -19,8 +19,16 @@ _HOMES = {
         "ModelFileError",
         "NotFittedError",
     ),
-    "spec": ("Dense", "Dropout", "GRU", "InputSpec", "Last", "LayerSpec", "NetworkSpec",
-             "ScalingSpec"),
+    "spec": (
+        "Dense",
+        "Dropout",
+        "GRU",
+        "InputSpec",
+        "Last",
+        "LayerSpec",
+        "NetworkSpec",
+        "ScalingSpec",
+    ),
     "kernels": (
         "available_isas",
         "get_num_threads",
@@ -45,7 +53,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("reference", "gate_layout")
 
-__all__ = ["__version__", *sorted(_HOME_OF), *_MODULES]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOME_OF), *_MODULES]
 
 if TYPE_CHECKING:
     from . import gate_layout as gate_layout

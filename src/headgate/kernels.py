@@ -148,9 +148,7 @@ def make_samples(
     scaling: list[Float32 | None],
 ) -> Any:
     """The engine's view of a sample table; arrays are kept alive, not copied."""
-    return _engine.Samples(
-        x, starts, lengths, y, y_starts, y_stride, output_size, every, scaling
-    )
+    return _engine.Samples(x, starts, lengths, y, y_starts, y_stride, output_size, every, scaling)
 
 
 def make_trainer(engine: Engine, **options: Any) -> Any:

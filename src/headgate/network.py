@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .checks import check_choice, check_size
-from .data.samples import SampleTable, as_values, from_arrays
+from .data.samples import SampleTable, as_values, from_arrays, is_list_of_sequences
 from .errors import InputError
 from .kernels import LOSSES, Engine
 from .spec import GRU, Dense, NetworkSpec
+from .states import State, flatten, unflatten
 from .training.callbacks import Callback
 from .training.callbacks import early_stopping as stop_early
 from .training.history import History
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from .summary import Summary
 
 Float32 = npt.NDArray[np.float32]
-State = Float32 | dict[str, Float32]
 
 
 class Network:
@@ -64,7 +64,7 @@ class Network:
         if not isinstance(spec, NetworkSpec):
             raise InputError(f"spec must be a NetworkSpec, got {type(spec).__name__}")
         if seed is None:
-            seed = int(np.random.SeedSequence().entropy or 0) % (1 << 32)
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
         self.spec = spec
         self.seed = check_size("seed", seed, minimum=0, maximum=(1 << 63) - 1)
         self.history: History | None = None
@@ -114,9 +114,7 @@ class Network:
                 value = value.detach()
             arrays[name] = as_values(name, value)
             if arrays[name].shape != shapes[name]:
-                raise InputError(
-                    f"{name} must have shape {shapes[name]}, got {arrays[name].shape}"
-                )
+                raise InputError(f"{name} must have shape {shapes[name]}, got {arrays[name].shape}")
         self._engine.set_vector(self._engine.join(arrays))
 
     @property
@@ -132,38 +130,10 @@ class Network:
         return self.spec.recurrent()
 
     def _unflatten(self, flat: Float32) -> State:
-        per_row = sum(stack.num_layers * stack.hidden_size for stack in self._stacks())
-        rows = flat.size // per_row
-        result, begin = {}, 0
-        for stack in self._stacks():
-            shape = (stack.num_layers, rows, stack.hidden_size)
-            size = int(np.prod(shape))
-            result[stack.name] = flat[begin : begin + size].reshape(shape).copy()
-            begin += size
-        return result if len(result) > 1 else next(iter(result.values()))
+        return unflatten(flat, self._stacks())
 
     def _flatten(self, state: Any, rows: int | None = None) -> Float32:
-        stacks = self._stacks()
-        if not stacks:
-            raise InputError("this network has no recurrent layer, so it takes no state")
-        parts = state if isinstance(state, Mapping) else {stacks[0].name: state}
-        if set(parts) != {stack.name for stack in stacks}:
-            raise InputError(
-                f"state must be a dict with {[stack.name for stack in stacks]}, as net.state is"
-            )
-        flat = []
-        for stack in stacks:
-            array = as_values("state", parts[stack.name])
-            n = array.shape[1] if rows is None and array.ndim == 3 else rows
-            expected = (stack.num_layers, n, stack.hidden_size)
-            if array.shape != expected:
-                raise InputError(
-                    "state must be (num_layers, N, hidden_size) = "
-                    f"{tuple('N' if s is None else s for s in expected)}, got {array.shape}"
-                )
-            rows = n
-            flat.append(array.ravel())
-        return np.concatenate(flat)
+        return flatten(state, self._stacks(), rows)
 
     # -- training ---------------------------------------------------------------------------
 
@@ -212,33 +182,40 @@ class Network:
             unknown = sorted(set(options) - set(known))
             raise InputError(f"fit has no option {unknown}; it has {known}") from None
         table = self._table(X, Y, lengths, targets=True)
-        validation = None
-        if validation_data is not None:
-            if isinstance(validation_data, SampleTable):
-                validation = self._table(validation_data, None, None, targets=True)
-            elif isinstance(validation_data, (tuple, list)) and len(validation_data) == 2:
-                validation = self._table(*validation_data, None, targets=True)
-            else:
-                raise InputError("validation_data must be (X, Y) or a SampleTable")
+        validation = self._validation_table(validation_data)
         used = list(callbacks)
         if early_stopping is not None:
             used.append(stop_early(early_stopping))
         carried = self._carried_state(settings, len(table), state)
-        self.history = History()
-        run_epochs(
-            self._engine,
-            table,
-            settings,
-            network=self,
-            seed=self.seed,
-            state=carried,
-            validation=validation,
-            callbacks=used,
-            progress=progress,
-            history=self.history,
-            publish_state=self._publish,
-        )
+        before, self.history = self.history, History()
+        try:
+            run_epochs(
+                self._engine,
+                table,
+                settings,
+                network=self,
+                seed=self.seed,
+                state=carried,
+                validation=validation,
+                callbacks=used,
+                progress=progress,
+                history=self.history,
+                publish_state=self._publish,
+            )
+        except InputError:  # refused before or between epochs: a fit that did nothing is no fit
+            if not len(self.history.loss):
+                self.history = before
+            raise
         return self.history
+
+    def _validation_table(self, data: Any) -> SampleTable | None:
+        if data is None:
+            return None
+        if isinstance(data, SampleTable):
+            return self._table(data, None, None, targets=True)
+        if isinstance(data, (tuple, list)) and len(data) == 2:
+            return self._table(data[0], data[1], None, targets=True)
+        raise InputError("validation_data must be (X, Y) or a SampleTable")
 
     def _publish(self, state: Float32 | None) -> None:
         if state is not None:
@@ -316,13 +293,13 @@ class Network:
         check_size("batch_size", batch_size, maximum=1 << 31)
         n = len(table)
         every, outputs = self.spec.readout == "every", self.spec.output_size
-        if every:
+        as_list = every and is_list_of_sequences(X)
+        sizes = np.ones(n, np.int64)
+        if as_list:
             sizes = np.asarray(table.lengths, np.int64)
-            ragged_list = isinstance(X, (list, tuple)) and len(set(sizes.tolist())) > 1
-            if not ragged_list:
-                sizes = np.full(n, sizes.max(initial=1), np.int64)
-        else:
-            sizes, ragged_list = np.ones(n, np.int64), False
+        elif every:
+            steps = table.lengths.max() if isinstance(X, SampleTable) else np.shape(X)[1]
+            sizes = np.full(n, steps, np.int64)
         out_start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         out = np.zeros((int(out_start[-1]), outputs), np.float32)
         state_in = None if state is None else self._flatten(state, n)
@@ -337,7 +314,7 @@ class Network:
         result: Any
         if not every:
             result = out
-        elif ragged_list:
+        elif as_list:
             result = np.split(out, out_start[1:-1])
         else:
             result = out.reshape(n, -1, outputs)
@@ -455,4 +432,3 @@ class Network:
         if facts.get("history"):
             net.history = History.from_dict(facts["history"])
         return net
-

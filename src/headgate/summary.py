@@ -82,12 +82,12 @@ def summarize(spec: NetworkSpec) -> Summary:
     convention = ""
     if stacks:
         if all(stack.reset_after for stack in stacks):
-            count = "6H"
+            biases = "6H"
         elif not any(stack.reset_after for stack in stacks):
-            count = "5H (reset_after=False: one candidate bias)"
+            biases = "5H (reset_after=False: one candidate bias)"
         else:
-            count = "6H, or 5H where reset_after=False,"
-        convention = f"biases counted as in PyTorch: bias_ih and bias_hh, {count} a GRU layer"
+            biases = "6H, or 5H where reset_after=False,"
+        convention = f"biases counted as in PyTorch: bias_ih and bias_hh, {biases} a GRU layer"
     return Summary(tuple(rows), total, total + lstm_extra if stacks else None, convention)
 
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import HeadgateError
+from ..errors import HeadgateError, HeadgateWarning
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
@@ -20,7 +20,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; by default those of the process.
     """
-    warnings.showwarning = _one_line
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", HeadgateWarning)
+        warnings.showwarning = _one_line
+        return _main(sys.argv[1:] if arguments is None else arguments)
+
+
+def _main(arguments: Sequence[str]) -> int:
     try:
         from typer import Exit
         from typer.main import get_command
@@ -29,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         try:
             code = get_command(app).main(
-                args=list(sys.argv[1:] if arguments is None else arguments),
+                args=list(arguments),
                 prog_name="headgate",
                 standalone_mode=False,
             )

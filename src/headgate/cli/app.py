@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
+
+from .version import version
 
 app = typer.Typer(
     name="headgate",
@@ -16,10 +18,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-# Optional[...] rather than "| None": typer reads the annotations at run time.
-Text = Optional[str]
-Number = Optional[int]
-Levels = Optional[list[float]]
+Text = str | None
+Number = int | None
+Levels = list[float] | None
 Time = Annotated[Text, typer.Option("--time", help="Column with the time.", metavar="COL")]
 Target = Annotated[Text, typer.Option("--target", help="Column to forecast.", metavar="COL")]
 Encoding = Annotated[
@@ -35,12 +36,10 @@ Model = Annotated[Path, typer.Argument(help="A model.safetensors.", metavar="MOD
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    if version:
-        from .. import __version__
-
-        typer.echo(f"headgate {__version__}")
+    if show_version:
+        typer.echo(f"headgate {version()}")
     elif context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -91,12 +90,12 @@ def forecast(
 def predict(
     model: Model,
     data: Annotated[
-        Optional[Path],  # noqa: UP045 - see above
+        Path | None,
         typer.Argument(help="Newer data; by default those of the fit.", metavar="[DATA]"),
     ] = None,
     horizon: Annotated[Number, typer.Option("--horizon", help="Steps to forecast.")] = None,
     out: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--out", "-o", help="CSV to write; printed by default.", metavar="FILE"),
     ] = None,
     time: Time = None,

@@ -76,7 +76,7 @@ def run_demo(out: Path) -> None:
 
 def sine_series() -> Float32:
     """(1000,) float32: five periods of a sine with normal noise of 0.1."""
-    noise = np.random.RandomState(42).normal(0, 0.1, 1000)  # noqa: NPY002 - a fixed job's data
+    noise = np.random.RandomState(42).normal(0, 0.1, 1000)
     return np.round(np.sin(np.linspace(0, 10 * np.pi, 1000)) + noise, 6).astype(np.float32)
 
 

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..data.frames import Series, as_series, future_times, read_table
 from ..errors import InputError
 from ..files import write_beside_and_rename
@@ -14,6 +13,7 @@ from ..models.backtest import Backtest
 from ..models.forecaster import NAME, GRUForecaster, check_levels
 from ..models.loading import load
 from .output import backtest_table, console, csv_bytes, make_folder, working, write_json
+from .version import version
 
 FILES = ("forecast.csv", "forecast.png", "model.safetensors", "report.json")
 
@@ -110,7 +110,7 @@ def _report(
 ) -> dict[str, Any]:
     series, treatment = forecaster.series_, forecaster.treatment_
     return {
-        "headgate": __version__,
+        "headgate": version(),
         "data": {
             "file": data.name,
             "rows": len(series),

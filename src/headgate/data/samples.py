@@ -143,7 +143,7 @@ def from_arrays(
     ``Y`` is (N, T, O) for ``readout="every"`` (a list of arrays when X is one) and (N, O) or (N,)
     for ``"last"``; (N, T) and (N,) stand for one output.
     """
-    if isinstance(X, (list, tuple)) and len(X) and _is_ragged(X):
+    if is_list_of_sequences(X):
         if lengths is not None:
             raise InputError("lengths goes with a dense X; a list of arrays has its own lengths")
         return _from_ragged(X, Y, input_size, output_size, readout)
@@ -195,9 +195,14 @@ def _with_targets(table: SampleTable, y: Float32, y_starts: Int64) -> SampleTabl
     )
 
 
-def _is_ragged(X: Sequence[Any]) -> bool:
-    """A list whose items are sequences of steps, rather than one nested regular array."""
-    return all(isinstance(item, np.ndarray) for item in X) or len({np.shape(i)[:1] for i in X}) > 1
+def is_list_of_sequences(X: Any) -> bool:
+    """Whether X is a list whose items are sequences of their own, not one nested regular array."""
+    if not isinstance(X, (list, tuple)) or not X:
+        return False
+    try:
+        return all(isinstance(i, np.ndarray) for i in X) or len({np.shape(i)[:1] for i in X}) > 1
+    except ValueError:  # an item is itself irregular: let its own check name it
+        return True
 
 
 def _as_lengths(lengths: Any, n: int, steps: int) -> Int64:

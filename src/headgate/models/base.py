@@ -10,7 +10,7 @@ from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 from ..errors import InputError, NotFittedError
 
 
-class EstimatorNotFittedError(NotFittedError, SklearnNotFittedError):
+class EstimatorNotFittedError(NotFittedError, SklearnNotFittedError):  # type: ignore[misc]
     """An estimator was used before ``fit``: headgate's error and scikit-learn's in one."""
 
 

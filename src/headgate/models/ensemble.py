@@ -93,9 +93,7 @@ class Ensemble:
         return tensors
 
     @classmethod
-    def from_tensors(
-        cls, spec: NetworkSpec, tensors: Mapping[str, Any], members: int
-    ) -> Ensemble:
+    def from_tensors(cls, spec: NetworkSpec, tensors: Mapping[str, Any], members: int) -> Ensemble:
         """The inverse of :meth:`tensors`.
 
         Raises:

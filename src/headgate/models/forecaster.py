@@ -133,9 +133,7 @@ class GRUForecaster(Estimator):
             choice = search(
                 values,
                 plan,
-                make=lambda shift: Ensemble.fresh(
-                    self._spec(plan, shift), self.members, self.seed
-                ),
+                make=lambda shift: Ensemble.fresh(self._spec(plan, shift), self.members, self.seed),
                 options=self._fit_options(),
                 epochs=self.epochs,
             )
@@ -147,7 +145,9 @@ class GRUForecaster(Estimator):
         self.epochs_ = 0 if choice is None else choice.epochs
         self.history_ = None if choice is None else choice.history
         errors = np.zeros((1, plan.horizon)) if choice is None else choice.errors
-        self.errors_ = Errors(errors.astype(np.float32).astype(np.float64))  # as a file keeps them
+        scale = self.treatment_.scale
+        # to float32 and back, as a file keeps them
+        self.errors_ = Errors((errors / scale).astype(np.float32).astype(np.float64) * scale)
         self.ensemble_ = ensemble
         self.length_ = len(series)
         self.nonnegative_ = bool(values.min() >= 0)
@@ -373,7 +373,8 @@ class GRUForecaster(Estimator):
         """
         self.require_fitted("save")
         tensors = self.ensemble_.tensors()
-        tensors["extra.errors"] = self.errors_.values.astype(np.float32)
+        errors = self.errors_.values / self.treatment_.scale
+        tensors["extra.errors"] = errors.astype(np.float32)
         save_model(
             path,
             self.ensemble_.networks[0].spec,

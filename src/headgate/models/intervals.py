@@ -2,7 +2,7 @@
 
 The band of level 1 - alpha reaches as far to both sides as the ceil((n + 1)(1 - alpha))-th
 smallest of n absolute errors (Vovk et al. 2005; Lei et al. 2018). Windows of one series overlap
-and are not exchangeable, so that the coverage is approximate.
+and are not exchangeable: they are counted as fewer, and the coverage is approximate.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Float64 = npt.NDArray[np.float64]
+INDEPENDENT = 3.0  # windows that count as independent within one horizon
 
 
 @dataclass(frozen=True)
@@ -35,28 +36,33 @@ class Errors:
     def half_width(self, level: float, horizon: int) -> Float64:
         """(horizon,) half widths of the band of ``level`` percent.
 
-        Each step by its own errors where there are 1/alpha - 1 or more; otherwise all steps'
-        errors pooled, divided by their growth. Steps past H grow on likewise.
+        Each step by its own errors where they are worth 1/alpha - 1 independent ones or more;
+        otherwise all steps' errors pooled, divided by their growth. Steps past H grow on
+        likewise.
         """
         alpha = 1 - level / 100
         count, steps = self.values.shape
         size = np.abs(self.values)
         growth = self.growth()
-        if count >= 1 / alpha - 1:
-            width = _quantile(size, alpha)
+        # Neighbouring windows share all but one step, so that their errors repeat each other.
+        worth = 1 + (count - 1) * min(1.0, INDEPENDENT / steps)
+        if worth >= 1 / alpha - 1:
+            width = _quantile(size, alpha, worth)
         else:
-            width = _quantile((size / growth).reshape(-1, 1), alpha)[0] * growth
+            pooled = (size / growth).reshape(-1, 1)
+            width = _quantile(pooled, alpha, worth * min(INDEPENDENT, steps))[0] * growth
         if horizon <= steps:
             return width[:horizon]
         power = math.log(growth[-1]) / math.log(steps) if steps > 1 else 0.5
         beyond = np.arange(steps + 1, horizon + 1) / steps
-        return np.concatenate([width, width[-min(steps, 4) :].mean() * beyond ** max(power, 0.5)])
+        edge = max(width[-1], width[-4:].mean())  # one step's own errors may be few and small
+        return np.concatenate([width, edge * beyond ** max(power, 0.5)])
 
 
-def _quantile(size: Float64, alpha: float) -> Float64:
-    """(H,) the conformal quantile of each column of (n, H); the largest where n is too small."""
-    count = len(size)
-    rank = min(math.ceil((count + 1) * (1 - alpha) - 1e-9), count)
+def _quantile(size: Float64, alpha: float, worth: float) -> Float64:
+    """(H,) the conformal quantile of each column of (n, H), as of ``worth`` independent rows."""
+    share = min((worth + 1) * (1 - alpha) / worth, 1.0)
+    rank = max(math.ceil(share * len(size) - 1e-9), 1)
     return np.asarray(np.sort(size, axis=0)[rank - 1])
 
 

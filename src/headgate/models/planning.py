@@ -20,6 +20,8 @@ SHORTEST = 2  # lookback at least
 LONGEST = 96  # lookback by default at most: gradients through time fade anyway
 UPDATES = 400  # of each network at most, when epochs are not given
 HELD_OUT = 256  # windows at most
+SCOUTS = 2  # members at most that try a treatment; fewer than forecast, so errors err high
+MARGIN = 1.05  # a later treatment must be better by more than this: near-ties go one way
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ def make_plan(
     # a season must be seen: twice before the held-out part, or it is left alone
     spare = front - horizon - (lookback or SHORTEST)
     usable = found if front >= 2 * found + 2 and spare >= found + 2 else 1
-    candidates = SEASONAL if usable > 1 else PLAIN
+    candidates: tuple[tuple[str, str], ...] = SEASONAL if usable > 1 else PLAIN
+    if length - front < 2 * horizon:  # too few windows to choose by
+        candidates = candidates[:1]
     if scaler != "auto":
         kept = tuple(c for c in candidates if (c[1] == "none") == (scaler == "series"))
         candidates = kept or (("plain", "none" if scaler == "series" else "last"),)
@@ -114,19 +118,23 @@ def search(
         epochs: fixed, or None to find them.
     """
     last = len(values) - plan.horizon
-    ends = np.unique(np.linspace(plan.front, last, min(last - plan.front + 1, HELD_OUT)).astype(int))
+    ends = np.unique(
+        np.linspace(plan.front, last, min(last - plan.front + 1, HELD_OUT)).astype(int)
+    )
     log = plan.log and bool(values.min() > 0)
     truth = np.lib.stride_tricks.sliding_window_view(values, plan.horizon)[ends]
     tried = []
     for method, shift in plan.candidates:
         treatment = learn(values[: plan.front], plan.season, method, shift, log=log)
         ensemble = make(shift)
+        ensemble = Ensemble(ensemble.networks[:SCOUTS])
         used, _ = _train(ensemble, treatment, values, plan, options, epochs, ends)
         raw = ensemble.predict(treatment.table(values, ends, plan.lookback, plan.horizon))
         lifted = treatment.restore(values, ends, raw)
         score = float(np.mean(np.abs(treatment.lower(lifted) - truth)))
-        tried.append((score, len(tried), method, shift, used, treatment.lift(truth) - lifted))
-    _, _, method, shift, used, errors = min(tried)
+        tried.append((score, method, shift, used, treatment.lift(truth) - lifted))
+    enough = MARGIN * min(score for score, *_ in tried)
+    _, method, shift, used, errors = next(each for each in tried if each[0] <= enough)
     treatment = learn(values, plan.season, method, shift, log=log)
     ensemble = make(shift)
     used, history = _train(ensemble, treatment, values, plan, options, used, None)

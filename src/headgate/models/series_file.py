@@ -61,7 +61,8 @@ def restore(cls: type[GRUForecaster], file: ModelFile) -> GRUForecaster:
         model.nonnegative_ = bool(facts["nonnegative"])
         model.seconds_ = float(facts["seconds"])
         model.history_ = None if facts["history"] is None else History.from_dict(facts["history"])
-        model.errors_ = Errors(np.asarray(file.tensors["extra.errors"], np.float64))
+        errors = np.asarray(file.tensors["extra.errors"], np.float64)
+        model.errors_ = Errors(errors * model.treatment_.scale)
         model.series_ = _series(facts["series"])
         members = int(facts["members"])
         if not 1 <= members <= 100 or model.errors_.values.shape[1:] != (model.horizon_,):

@@ -58,11 +58,11 @@ class Treatment:
 
     def lift(self, values: Float64) -> Float64:
         """The scale on which the season is removed and bands are measured: log or as is."""
-        return np.log(values) if self.log else values
+        return np.asarray(np.log(values)) if self.log else values
 
     def lower(self, lifted: Float64) -> Float64:
         """The inverse of :meth:`lift`."""
-        return np.exp(lifted) if self.log else lifted
+        return np.asarray(np.exp(lifted)) if self.log else lifted
 
     def table(
         self, values: Float64, ends: Int64, lookback: int, horizon: int, *, phase: int = 0,
@@ -102,7 +102,7 @@ class Treatment:
 
     def restore(self, values: Float64, ends: Int64, paths: Any, *, phase: int = 0) -> Float64:
         """What the network put out, (N, H), as lifted values again (see :meth:`lift`)."""
-        paths = np.asarray(paths, np.float64) * self.scale + self.offset
+        paths = np.array(paths, np.float64) * self.scale + self.offset
         steps = np.arange(paths.shape[1])
         if self.method == "indices":
             at = (phase + ends[:, None] + steps) % self.season
@@ -112,7 +112,7 @@ class Treatment:
             for h in steps:
                 ago = h - self.season
                 paths[:, h] += lifted[ends + ago] if ago < 0 else paths[:, ago]
-        return paths
+        return np.asarray(paths)
 
     def _treat(self, lifted: Float64, phase: int) -> Float64:
         if self.method == "indices":
@@ -212,4 +212,12 @@ def detect_season(values: Float64) -> int:
     if not peaks:
         return 1
     highest = max(acf[lag] for lag in peaks)
-    return next(lag for lag in peaks if acf[lag] >= 0.8 * highest)
+    period = float(next(lag for lag in peaks if acf[lag] >= 0.8 * highest))
+    # the second and third peak tell a period of 10.9 from one of 10.4
+    for multiple in (2, 3):
+        low, high = round((multiple - 0.4) * period), round((multiple + 0.4) * period)
+        if high < len(acf):
+            at = low + int(np.argmax(acf[low : high + 1]))
+            if low < at < high and acf[at] > 0.2:
+                period = at / multiple
+    return round(period)

@@ -40,7 +40,7 @@ class EarlyStopException(Exception):
         self.best_score = best_score
 
 
-class early_stopping:  # noqa: N801 - LightGBM's name
+class early_stopping:
     """Stop when the validation loss has not improved for ``patience`` epochs.
 
     The fit then restores the weights (and the carried state) of the best epoch.
