@@ -21,13 +21,13 @@ CPP = ROOT / "cpp"
 
 # Low to high. Files of one rank do not import each other, files inside one folder do.
 RANKS = [
-    {"errors"},
+    {"errors", "version"},
     {"checks", "files", "fonts", "reference", "gate_layout", "_engine"},
     {"spec", "plots"},
     {"model_header"},
     {"kernels", "model_file", "summary"},
     {"data"},
-    {"training"},
+    {"training", "states"},
     {"network"},
     {"models", "interop", "deploy"},
     {"torch", "keras", "onnx"},  # public faces of interop

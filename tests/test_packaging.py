@@ -62,10 +62,13 @@ def compiled(source: Path, target: Path, *options: str) -> list[tuple[str, str]]
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_kernels_define_nothing_that_a_linker_could_swap(kernel: str, tmp_path: Path) -> None:
-    """One table function per instruction set; all else is local to its own object."""
+    """One table function per instruction set; all else is local to its own object.
+
+    At -O1, which is quicker to compile and leaves more functions whole than -O3 does.
+    """
     source = ROOT / "cpp" / "kernels" / f"{kernel}.cpp"
     includes = [f"-I{ROOT / 'cpp'}", f"-I{ROOT / 'cpp' / 'include'}"]
-    found = compiled(source, tmp_path / "kernel.o", *flags(kernel), *includes)
+    found = compiled(source, tmp_path / "kernel.o", *flags(kernel), "-O1", *includes)
     assert [name for kind, name in found if kind in MERGED] == []
     outside = [name for kind, name in found if kind.isupper()]
     assert outside == [f"headgate::{kernel}_kernels()"]

@@ -9,10 +9,10 @@
 namespace headgate {
 namespace {
 
-#include "elementwise.inl"
-#include "gemm.inl"
-#include "recurrence.inl"
 #include "vec.h"
+#include "gemm.inl"
+#include "elementwise.inl"
+#include "recurrence.inl"
 
 const Kernels* table(const char* name) {
   static const Kernels kernels = {name,           kLanes,        kRowTile,      pack,   gemm,

@@ -24,7 +24,6 @@ import hashlib
 import json
 import os
 import stat
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -37,6 +36,7 @@ from .errors import HeadgateError, InputError, ModelFileError
 from .files import write_beside_and_rename
 from .model_header import MAX_HEADER, Layout, check_layout, parse_header
 from .spec import NetworkSpec
+from .version import __version__
 
 FORMAT = 1
 _KEYS = {"format", "spec", "extra", "headgate_version", "sha256", "header_sha256"}
@@ -149,7 +149,7 @@ def _metadata(spec: NetworkSpec, arrays: Mapping[str, Array], extra: Mapping[str
         "format": FORMAT,
         "spec": spec.to_dict(),
         "extra": dict(extra),
-        "headgate_version": _version(),
+        "headgate_version": __version__,
         "sha256": digest.hexdigest(),
     }
     try:
@@ -173,11 +173,6 @@ def _header_digest(payload: Mapping[str, Any], layout: Layout) -> str:
     table = sorted((name, list(shape), begin, end) for name, (shape, begin, end) in layout.items())
     text = json.dumps([rest, table], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _version() -> str:
-    # not by an import: the package stands above this file, and is loaded whenever this file is
-    return str(getattr(sys.modules[__package__], "__version__", "unknown"))
 
 
 # -- reading ------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import headgate as hg
 from headgate.data.frames import as_series, read_table
 from headgate.data.metrics import mae
 from headgate.data.sunspots import SUNSPOTS
+from headgate.model_file import load_model, save_model
 from headgate.models.backtest import Backtest
 from headgate.models.intervals import Errors, bands
 from headgate.models.treatment import detect_season, learn, seasonal_indices, swings_grow
@@ -189,6 +190,24 @@ def test_save_and_load(fitted, tmp_path):
     assert loaded.predict(data=monthly(80)).equals(fitted.predict(data=monthly(80)))
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(hg.ModelFileError):
+        hg.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"members": 3}, {"members": 0}, {"lookback": 999}, {"horizon": 7}, {"series": None},
+        {"treatment": {}}, {"parameters": {"horizon": 0}}, {"parameters": {"eval": "1"}},
+        {"length": "many"},
+    ],
+)  # fmt: skip
+def test_a_file_whose_facts_cannot_be(fitted, tmp_path, change):
+    path = tmp_path / "m.safetensors"
+    fitted.save(path)
+    file = load_model(path)
+    facts = {**file.extra["estimator"], **change}
+    save_model(path, file.spec, file.tensors, extra={"estimator": facts})
+    with pytest.raises(hg.ModelFileError, match="its forecaster cannot be rebuilt"):
         hg.load(path)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .version import version
+from ..version import __version__
 
 app = typer.Typer(
     name="headgate",
@@ -39,7 +39,7 @@ def root(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if show_version:
-        typer.echo(f"headgate {version()}")
+        typer.echo(f"headgate {__version__}")
     elif context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

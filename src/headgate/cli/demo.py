@@ -171,6 +171,7 @@ def _draw(
     )
     series = forecaster.series_
     centre, bands = forecaster.forecast(series, CYCLE, (80, 95))
+    figure.axes[1].set_ylim(0, 240)  # room for the legend above the highest cycle
     forecast_axes(
         figure.axes[1],
         series,

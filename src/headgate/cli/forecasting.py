@@ -12,8 +12,8 @@ from ..files import write_beside_and_rename
 from ..models.backtest import Backtest
 from ..models.forecaster import NAME, GRUForecaster, check_levels
 from ..models.loading import load
+from ..version import __version__
 from .output import backtest_table, console, csv_bytes, make_folder, working, write_json
-from .version import version
 
 FILES = ("forecast.csv", "forecast.png", "model.safetensors", "report.json")
 
@@ -110,7 +110,7 @@ def _report(
 ) -> dict[str, Any]:
     series, treatment = forecaster.series_, forecaster.treatment_
     return {
-        "headgate": version(),
+        "headgate": __version__,
         "data": {
             "file": data.name,
             "rows": len(series),

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 Float64 = npt.NDArray[np.float64]
 INDEPENDENT = 3.0  # windows that count as independent within one horizon
+ENOUGH = 20  # independent windows, for each step to have its own width
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,17 @@ class Errors:
 
     values: Float64
 
+    @property
+    def worth(self) -> float:
+        """How many independent windows these are worth.
+
+        Neighbouring windows share all but one step, so that their errors repeat each other.
+        """
+        count, steps = self.values.shape
+        return 1 + (count - 1) * min(1.0, INDEPENDENT / steps)
+
     def growth(self) -> Float64:
-        """(H,) size of the errors by step as a power of the step, 1 for the first."""
+        """(H,) size of the errors as a power of the step, 1 for the first."""
         steps = np.arange(1, self.values.shape[1] + 1, dtype=np.float64)
         size = np.sqrt(np.mean(self.values**2, axis=0))
         seen = size > 0
@@ -33,24 +43,30 @@ class Errors:
         power = np.polyfit(np.log(steps[seen]), np.log(size[seen]), 1)[0]
         return np.asarray(steps ** float(np.clip(power, 0.0, 1.0)))
 
+    def _usual(self, growth: Float64) -> Float64:
+        """(H,) size of the errors by step: their own, the less of them the more as they grow."""
+        own = np.mean(self.values**2, axis=0)
+        smooth = growth**2 * np.mean(self.values**2 / growth**2)
+        usual = np.sqrt((self.worth * own + 3 * smooth) / (self.worth + 3))
+        return np.where(usual > 0, usual, 1.0)
+
     def half_width(self, level: float, horizon: int) -> Float64:
         """(horizon,) half widths of the band of ``level`` percent.
 
-        Each step by its own errors where they are worth 1/alpha - 1 independent ones or more;
-        otherwise all steps' errors pooled, divided by their growth. Steps past H grow on
-        likewise.
+        Each step by its own errors where they are worth 20 independent ones, and 1/alpha - 1;
+        otherwise all steps' errors pooled, each divided by its step's usual size. Steps past H
+        grow on likewise.
         """
         alpha = 1 - level / 100
-        count, steps = self.values.shape
+        steps = self.values.shape[1]
         size = np.abs(self.values)
         growth = self.growth()
-        # Neighbouring windows share all but one step, so that their errors repeat each other.
-        worth = 1 + (count - 1) * min(1.0, INDEPENDENT / steps)
-        if worth >= 1 / alpha - 1:
-            width = _quantile(size, alpha, worth)
+        if self.worth >= max(ENOUGH, 1 / alpha - 1):
+            width = _quantile(size, alpha, self.worth)
         else:
-            pooled = (size / growth).reshape(-1, 1)
-            width = _quantile(pooled, alpha, worth * min(INDEPENDENT, steps))[0] * growth
+            usual = self._usual(growth)
+            pooled = (size / usual).reshape(-1, 1)
+            width = _quantile(pooled, alpha, self.worth * min(INDEPENDENT, steps))[0] * usual
         if horizon <= steps:
             return width[:horizon]
         power = math.log(growth[-1]) / math.log(steps) if steps > 1 else 0.5

@@ -67,6 +67,10 @@ def restore(cls: type[GRUForecaster], file: ModelFile) -> GRUForecaster:
         members = int(facts["members"])
         if not 1 <= members <= 100 or model.errors_.values.shape[1:] != (model.horizon_,):
             raise ValueError("members or errors do not fit")
+        if not np.isfinite(model.errors_.values).all() or not model.errors_.values.size:
+            raise ValueError("errors are missing or not finite")
+        if not model.treatment_.scale > 0 or not np.isfinite(model.series_.values).all():
+            raise ValueError("the scale or the series cannot be")
         if file.spec.output_size != model.horizon_ or file.spec.input_size != 1:
             raise ValueError("the network does not fit the horizon")
         if model.lookback_ < 1 or len(model.series_) < model.lookback_ + model.treatment_.context:

@@ -119,7 +119,7 @@ class Treatment:
             at = (phase + np.arange(len(lifted))) % self.season
             return np.asarray(lifted - np.asarray(self.indices)[at])
         if self.method == "difference":
-            treated = lifted.copy()
+            treated = np.array(lifted)
             treated[self.season :] -= lifted[: -self.season]
             treated[: self.season] = 0.0  # no window begins here
             return treated

@@ -1,0 +1,71 @@
+// A C door into the engine for tests/test_mutations.py: one prediction and one update of a network.
+#include <cstdint>
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "network.h"
+#include "trainer.h"
+
+using namespace headgate;
+
+namespace {
+
+// 0, 1: GRU with the reset after, before; 2, 3, 4: dense linear, relu, tanh; 5: last.
+std::unique_ptr<Layer> make(int64_t kind, int64_t width, int64_t size) {
+  if (kind < 2) return make_gru(width, size, kind == 0);
+  if (kind < 5) return make_dense(width, size, kind == 2 ? "linear" : kind == 3 ? "relu" : "tanh");
+  return make_last(width);
+}
+
+}  // namespace
+
+// layers: [count, 2] kind and size. x: [n, t, inputs]. y: [n, t, O], or [n, O] with a last layer.
+// state: [per recurrent layer][n, H] in and out. out: as y. loss: 0 MSE, 1 MAE, 2 Huber; the mean
+// loss comes back, and gradients: [parameters].
+extern "C" __attribute__((visibility("default"))) double headgate_run(
+    int64_t inputs, int64_t count, const int64_t* layers, const float* parameters, int64_t n,
+    int64_t t, const float* x, const int64_t* lengths, const float* y, float* state, float* out,
+    int64_t loss, float* gradients) {
+  set_isa("generic");
+  Network net(inputs);
+  int64_t width = inputs;
+  for (int64_t i = 0; i < count; ++i) {
+    net.add("layer", make(layers[2 * i], width, layers[2 * i + 1]));
+    if (layers[2 * i] < 5) width = layers[2 * i + 1];
+  }
+  net.finish();
+  for (int64_t i = 0; i < net.parameter_count(); ++i) net.parameters()[i] = parameters[i];
+  net.changed();
+
+  std::vector<int64_t> start, target, order(static_cast<size_t>(n));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  const int64_t rows = net.pooled() ? 1 : t;
+  for (int64_t i = 0; i < n; ++i) {
+    start.push_back(i * t);
+    target.push_back(i * rows * width);
+  }
+  Samples samples;
+  samples.count = n;
+  samples.x = x;
+  samples.inputs = inputs;
+  samples.start = start.data();
+  samples.length = lengths;
+  samples.y = y;
+  samples.y_start = target.data();
+  samples.y_stride = width;
+  samples.outputs = width;
+  std::vector<int64_t> out_start;
+  for (int64_t i = 0; i < n; ++i) out_start.push_back(i * rows);
+
+  std::vector<float> carried(state, state + n * net.state_size());
+  predict(&net, samples, n, carried.data(), state, out_start.data(), out, nullptr);
+  OptimizerOptions options;
+  options.rule = Rule::sgd;
+  options.learning_rate = 1e-30;
+  Trainer trainer(&net, options, static_cast<Loss>(loss), 0);
+  const EpochResult result =
+      trainer.epoch(samples, order.data(), n, n, carried.data(), 1e30, nullptr);
+  for (int64_t i = 0; i < net.parameter_count(); ++i) gradients[i] = net.gradients()[i];
+  return result.loss;
+}
