@@ -50,11 +50,13 @@ bench: .venv-bench/.headgate $(if $(MORE_PEERS),.venv-bench/.all-peers) dist/.bu
 	@PEERS="$(PEERS)" .venv-bench/bin/python benchmarks/bench.py
 
 lint: .venv-test/.packages  ## ruff, mypy, clang-format: reports, changes nothing
-	@.venv-test/bin/ruff check .
-	@.venv-test/bin/ruff format --check .
-	@.venv-test/bin/mypy
-	@find cpp \( -name '*.cpp' -o -name '*.h' -o -name '*.inl' \) -exec \
-		.venv-test/bin/clang-format --dry-run -Werror {} +
+	@failed=0; \
+	.venv-test/bin/ruff check . || failed=1; \
+	.venv-test/bin/ruff format --check . || failed=1; \
+	.venv-test/bin/mypy || failed=1; \
+	find cpp \( -name '*.cpp' -o -name '*.h' -o -name '*.inl' \) -exec \
+		.venv-test/bin/clang-format --dry-run -Werror {} + || failed=1; \
+	exit $$failed
 
 wheel: dist/.built  ## a wheel to hand on, into dist/: it brings its own C++ runtime
 	@for wheel in dist/headgate-*.whl; do \

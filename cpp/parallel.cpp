@@ -27,7 +27,9 @@
 namespace headgate {
 namespace {
 
-constexpr double kWakeCost = 20000.0;  // ns of work below which one thread is quicker than two
+// ns of work that a thread must get: below it, waiting for a thread that another process has pushed
+// aside costs more than it brings.
+constexpr double kWakeCost = 1e5;
 constexpr int kSpins = 2000;           // polls before a waiting thread sleeps: some 20 to 50 us
 
 // Cores that this process may use: affinity, then the cgroup's quota.

@@ -93,6 +93,15 @@ def test_wide_layers(isa: str, hidden: int, reset_after: bool) -> None:
 
 
 @BOTH
+def test_work_that_is_cut_into_blocks_of_steps(isa: str, reset_after: bool) -> None:
+    """Long enough that the engine stops between blocks to ask for Ctrl-C, on both ways."""
+    rng = np.random.default_rng(1)
+    spec = NetworkSpec.stacked(3, 300, 2, readout="every", reset_after=reset_after)
+    lengths = np.maximum(oracles.random_lengths(rng, 40, 30), 25)
+    assert_same(spec, rng, 40, 30, lengths=lengths)
+
+
+@BOTH
 def test_long_sums_over_rows(isa: str, reset_after: bool) -> None:
     """Weight gradients over more rows than one block of the matrix product."""
     rng = np.random.default_rng(0)

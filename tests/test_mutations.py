@@ -84,7 +84,9 @@ RED = (
     Change("h_n of another step", GRU_CPP, "rows.last_row(i)) * hp", "i) * hp"),
     Change("an odd H loses its last unit", "kernels/gemm.inl", "k_count - half,", "half,"),
     Change("a coarser exp", "kernels/vec.h", "1.666666716e-01f", "1.66e-01f"),
-    Change("a dense layer without bias", "kernels/gemm.inl", "else if (g.bias)", "else if (false)"),
+    Change(
+        "a dense layer without bias", "kernels/gemm.inl", "g.bias && !carry ? load", "false ? load"
+    ),
     # backward
     Change("tanh's slope", RECURRENCE, "fnma(n, n, one)", "fma(n, n, one)"),
     Change("sigmoid's slope", RECURRENCE, "sub(one, r)", "one"),

@@ -1,4 +1,4 @@
-"""The C++ engine; cpp/bindings/module.cpp is its definition. kernels.py, its only importer, types it."""
+"""The C++ engine, defined in cpp/bindings/module.cpp; kernels.py, its only importer, types it."""
 
 from typing import Any
 

@@ -57,7 +57,7 @@ class Backtest:
         ours = self.scores["headgate"]["MAE"]
         rival = min(names, key=lambda name: self.scores[name]["MAE"])
         theirs = self.scores[rival]["MAE"]
-        if theirs == ours:
+        if abs(ours - theirs) <= 0.01 * theirs:  # within 1 % is no victory
             return f"headgate and {rival} did equally well; the simpler one will do."
         if ours > theirs:
             more = f"{100 * (ours / theirs - 1):.0f} %" if theirs else "infinitely"

@@ -31,7 +31,7 @@ class Errors:
         Neighbouring windows share all but one step, so that their errors repeat each other.
         """
         count, steps = self.values.shape
-        return 1 + (count - 1) * min(1.0, INDEPENDENT / steps)
+        return float(1 + (count - 1) * min(1.0, INDEPENDENT / steps))
 
     def growth(self) -> Float64:
         """(H,) size of the errors as a power of the step, 1 for the first."""
