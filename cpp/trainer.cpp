@@ -82,11 +82,12 @@ void gather(const Samples& s, const int64_t* order, int64_t n, bool training, Ne
 
 void Trainer::remember(const float* state, int64_t size) {
   const float* p = net_->parameters();
-  good_parameters_.assign(p, p + net_->parameter_count());
+  good_parameters_.assign(p, p + round_up(net_->parameter_count(), kAlignment));
   if (state) good_state_.assign(state, state + size);
 }
 
 void Trainer::restore(float* state) {
+  // Padding too: a learning rate of infinity turns even its zeros into NaN.
   if (!good_parameters_.empty())
     std::copy(good_parameters_.begin(), good_parameters_.end(), net_->parameters());
   if (state && !good_state_.empty()) std::copy(good_state_.begin(), good_state_.end(), state);

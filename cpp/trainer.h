@@ -51,12 +51,13 @@ class Trainer {
   // not finite or above `limit` ends the epoch with the last weights that gave a good one.
   EpochResult epoch(const Samples& samples, const int64_t* order, int64_t n, int64_t batch_size,
                     float* state, double limit, StopFlag* stop);
-  Optimizer& optimizer() { return optimizer_; }
+  // Brings back the weights, and the state, that gave the last good loss.
+  void restore(float* state);
+  Network& network() { return *net_; }
 
  private:
   bool update(const Rows& rows, const RandomKey& random, StopFlag* stop);
   void remember(const float* state, int64_t size);
-  void restore(float* state);
 
   Network* net_;
   Optimizer optimizer_;

@@ -308,7 +308,15 @@ void bind_training(nb::module_& m) {
           "network"_a, "optimizer"_a, "learning_rate"_a, "momentum"_a, "weight_decay"_a,
           "clip_norm"_a, "clip_value"_a, "loss"_a, "seed"_a)
       .def("epoch", &epoch, "samples"_a, "order"_a.noconvert(), "batch_size"_a,
-           "state"_a.none().noconvert(), "limit"_a);
+           "state"_a.none().noconvert(), "limit"_a)
+      .def(
+          "restore",
+          [](TrainerHolder& self, std::optional<FloatsOut> state) {
+            Network& net = self.trainer.network();
+            std::lock_guard<std::mutex> lock(net.mutex());
+            self.trainer.restore(state ? state->data() : nullptr);
+          },
+          "state"_a.none().noconvert(), nb::call_guard<nb::gil_scoped_release>());
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ class Last final : public Layer {
   }
 
   void backward(const Pass& pass, const Io& io) override {
+    if (!io.dx) return;
     const int64_t width = padded(pass.k, inputs_);
     std::memset(io.dx, 0, bytes(pass.rows.total * width));
     for (int64_t i = 0; i < pass.rows.sequences; ++i)

@@ -127,7 +127,8 @@ class Engine:
 
     def join(self, tensors: Mapping[str, Float32]) -> Float32:
         """One vector from tensors by name; shapes must be right already."""
-        return np.concatenate([np.ravel(tensors[name]) for name in self.shapes]).astype(np.float32)
+        parts = [np.empty(0), *(np.ravel(tensors[name]) for name in self.shapes)]
+        return np.concatenate(parts).astype(np.float32)
 
     def gradients(self) -> dict[str, Float32]:
         """The gradients of the last update, by name (for tests)."""

@@ -82,7 +82,8 @@ class Network:
             if isinstance(layer, (GRU, Dense))
         }
         return np.concatenate(
-            [
+            [np.empty(0)]  # for a network without parameters
+            + [
                 rng.uniform(-bounds[name.split(".")[0]], bounds[name.split(".")[0]], shape).ravel()
                 for name, shape in self.spec.parameter_shapes().items()
             ]

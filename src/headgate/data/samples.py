@@ -104,7 +104,7 @@ class SampleTable:
 def as_values(name: str, value: Any) -> Float32:
     """``value`` as a finite float32 array; says by name and place what is wrong otherwise."""
     try:
-        array = np.asarray(value)
+        array = np.asanyarray(value)
     except ValueError:
         raise InputError(
             f"{name} is not a regular array; pass a list of arrays when lengths differ"
@@ -114,19 +114,22 @@ def as_values(name: str, value: Any) -> Float32:
             f"{name} must hold numbers, got dtype {array.dtype}; convert it with "
             f"{name}.astype('float32')"
         )
-    result = np.ascontiguousarray(array, np.float32) if array.dtype.kind == "f" else None
-    if result is None:
-        result = np.ascontiguousarray(array).astype(np.float32)
-    # A sum is finite unless something in it is not (or it overflows: then look closer).
-    with np.errstate(over="ignore", invalid="ignore"):
+    missing = np.ma.getmaskarray(array) if np.ma.isMaskedArray(array) else None
+    with np.errstate(over="ignore", invalid="ignore"):  # too large for float32: named below
+        result = np.ascontiguousarray(array).astype(np.float32, copy=False).reshape(array.shape)
+        # A sum is finite unless something in it is not (or it overflows: then look closer).
         suspicious = not np.isfinite(result.sum(dtype=np.float64))
-    if suspicious and not np.isfinite(result).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
-        raise InputError(
-            f"{name} has a value that is not finite at index {place}: {array[place]!r}; "
-            "fill or drop missing values first"
-        )
-    return result
+    if missing is not None and missing.any():
+        bad = missing
+    elif suspicious and not np.isfinite(result).all():
+        bad = ~np.isfinite(result)
+    else:
+        return result
+    place = tuple(int(i) for i in np.argwhere(bad)[0])
+    raise InputError(
+        f"{name} has a value that is not finite{f' at index {place}' if place else ''}: "
+        f"{array[place]!r}; fill or drop missing values first"
+    )
 
 
 def from_arrays(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import check_choice, check_size
+from ..checks import as_number, check_choice, check_size, shown
 from ..data.samples import SampleTable
 from ..errors import DivergenceError, InputError
 from ..kernels import LOSSES, OPTIMIZERS, Engine, make_trainer
@@ -55,12 +55,11 @@ class FitOptions:
             if (
                 isinstance(value, bool)
                 or not isinstance(value, (int, float, np.number))
-                or not math.isfinite(value)
-                or value < 0
+                or not 0 <= as_number(value) < math.inf
                 or (lowest_excluded and value == 0)
             ):
                 bound = "above 0" if lowest_excluded else "at least 0"
-                raise InputError(f"{name} must be a finite number {bound}, got {value!r}")
+                raise InputError(f"{name} must be a finite number {bound}, got {shown(value)}")
         if self.momentum >= 1:
             raise InputError(f"momentum must be below 1, got {self.momentum!r}")
         if self.momentum and self.optimizer != "sgd":
@@ -75,14 +74,18 @@ class FitOptions:
 
 
 def _zero_prediction_loss(table: SampleTable, loss: str) -> float:
-    """The loss of predicting zeros, over at most a thousand samples: a scale for divergence."""
+    """The loss of predicting zeros, over at most 100,000 values: a scale for divergence."""
     if table.y is None or table.y_starts is None:
         return 0.0
-    chosen = slice(None, None, max(1, len(table) // 1000))
-    at = table.y_starts[chosen, None] + np.arange(table.output_size)
-    y = table.y.reshape(-1)[at].astype(np.float64)
+    y = table.y.reshape(-1)
     if table.y_scale is not None and table.y_shift is not None:
-        y = (y - table.y_shift[chosen, None]) / table.y_scale[chosen, None]
+        # The first and the last target of each sample, as the network sees them.
+        last = (
+            table.y_starts + (table.lengths - 1 if table.y_steps == "every" else 0) * table.y_stride
+        )
+        pairs = np.stack([y[table.y_starts], y[last + table.output_size - 1]])
+        y = ((pairs - table.y_shift) / table.y_scale).ravel()
+    y = y[:: max(1, y.size // 100_000)].astype(np.float64)
     return float(np.mean(y * y if loss == "mse" else np.abs(y)))
 
 
@@ -149,6 +152,7 @@ def run_epochs(
     best = _Best() if restores else None
     parameters = asdict(options)
     losses: list[float] = []
+    updates = 0
     val_losses: list[float] = []
     begin = time.perf_counter()
     try:
@@ -180,6 +184,12 @@ def run_epochs(
                         callback(env)
     except EarlyStopException:
         history.stopped_early = True
+    else:
+        # The last update has no later loss that would show what it did.
+        last_loss = engine.raw.evaluate(first, EVALUATION_BATCH, options.loss, None)
+        if not last_loss <= limit:
+            trainer.restore(state)
+            raise _diverged(options, len(losses) - 1, updates, last_loss)
     finally:
         history.seconds = time.perf_counter() - begin
         history.loss = np.asarray(losses, np.float64)
