@@ -75,7 +75,7 @@ def test_ctrl_c_leaves_a_whole_number_of_updates(
     hg.set_num_threads(count)
     n, size = 60_000, 20
     x, y = data(n, 10, 3)
-    net, twin = (every(24, input_size=3, dropout=0.2) for _ in range(2))
+    net, twin = (every(80, input_size=3, dropout=0.2) for _ in range(2))
     options = {"epochs": 1, "batch_size": size, "shuffle": False, "stateful": True}
     late = interrupted(lambda: net.fit(x, y, **options), ctrl_c)
     assert late < 1.0
@@ -93,12 +93,13 @@ def test_ctrl_c_leaves_a_whole_number_of_updates(
         seed=0,
     )
     table = from_arrays(x, y, input_size=3, output_size=1, readout="every").to_engine()
-    state, wanted = np.zeros(24 * size, np.float32), weights(net)
+    state, wanted = np.zeros(80 * size, np.float32), weights(net)
     for begin in range(0, n, size):
         trainer.epoch(table, np.arange(begin, begin + size), size, state, np.inf)
         if weights(twin) == wanted:
             break
     assert weights(twin) == wanted
+    assert begin + size < n, "the epoch was over before the interrupt; make it longer"
     assert state.tobytes() == np.asarray(net.state).tobytes()
 
 

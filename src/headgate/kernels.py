@@ -127,8 +127,10 @@ class Engine:
 
     def join(self, tensors: Mapping[str, Float32]) -> Float32:
         """One vector from tensors by name; shapes must be right already."""
-        parts = [np.empty(0), *(np.ravel(tensors[name]) for name in self.shapes)]
-        return np.concatenate(parts).astype(np.float32)
+        vector = np.empty(int(self.bounds[-1]), np.float32)
+        for name, part in self.split(vector).items():
+            part[:] = tensors[name]
+        return vector
 
     def gradients(self) -> dict[str, Float32]:
         """The gradients of the last update, by name (for tests)."""

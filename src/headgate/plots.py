@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -61,12 +61,19 @@ class Picture(Figure):
         return _render(self, "png", 110)
 
 
+class PictureAxes(Axes):
+    """Axes whose figure a notebook shows, so that ``history.plot()`` at a cell's end is seen."""
+
+    def _repr_png_(self) -> bytes:
+        return _render(cast(Figure, self.figure), "png", 110)
+
+
 def new_figure(panels: int = 1, *, width: float = 9.0, height: float = 4.5) -> Figure:
     """A figure of ``width`` by ``height`` inches with ``panels`` axes side by side."""
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Picture(figsize=(width, height), dpi=110, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.subplots(1, panels, squeeze=False)
+    figure.subplots(1, panels, squeeze=False, subplot_kw={"axes_class": PictureAxes})
     return figure
 
 

@@ -116,7 +116,7 @@ def as_values(name: str, value: Any) -> Float32:
         )
     missing = np.ma.getmaskarray(array) if np.ma.isMaskedArray(array) else None
     with np.errstate(over="ignore", invalid="ignore"):  # too large for float32: named below
-        result = np.ascontiguousarray(array).astype(np.float32, copy=False).reshape(array.shape)
+        result: Float32 = np.ascontiguousarray(array, np.float32).reshape(array.shape)
         # A sum is finite unless something in it is not (or it overflows: then look closer).
         suspicious = not np.isfinite(result.sum(dtype=np.float64))
     if missing is not None and missing.any():
