@@ -74,6 +74,7 @@ const float* Network::forward(const Rows& rows, const State<const float>& state,
       slots_[i].y = layer.output(rows);
     }
     layer.forward(pass, io(i, rows));
+    if (stop && stop->stopped()) break;  // the caller polls, and throws this pass away
   }
   return slots_.back().y;
 }
@@ -92,7 +93,7 @@ void Network::backward(const Rows& rows, const RandomKey& random, StopFlag* stop
   const Pass pass{*kernels_, rows, true, random, stop, parameters_.data(), gradients_.data()};
   for (size_t i = slots_.size(); i-- > 0;) {
     slots_[i].layer->backward(pass, io(i, rows));
-    if (!slots_[i].wants_dx) break;  // nothing below learns
+    if (!slots_[i].wants_dx || (stop && stop->stopped())) break;  // or nothing below learns
   }
 }
 

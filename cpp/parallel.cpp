@@ -30,7 +30,7 @@ namespace {
 // ns of work that a thread must get: below it, waiting for a thread that another process has pushed
 // aside costs more than it brings.
 constexpr double kWakeCost = 1e5;
-constexpr int kSpins = 2000;           // polls before a waiting thread sleeps: some 20 to 50 us
+constexpr int kSpins = 2000;  // polls before a waiting thread sleeps: some 20 to 50 us
 
 // Cores that this process may use: affinity, then the cgroup's quota.
 int default_threads() {

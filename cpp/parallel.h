@@ -42,6 +42,8 @@ class StopFlag {
     last_ = now;
     return stopped_ = ask_(context_);
   }
+  // What the last poll said.
+  bool stopped() const { return stopped_; }
 
  private:
   using Clock = std::chrono::steady_clock;

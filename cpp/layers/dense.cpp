@@ -1,4 +1,5 @@
 // Dense: y = activation(x W^T + b) on every row.
+#include <algorithm>
 #include <cstring>
 
 #include "layer.h"
@@ -7,6 +8,23 @@ namespace headgate {
 namespace {
 
 constexpr double kFlopsPerNanosecond = 20.0;  // a cautious guess, to decide on threads
+
+constexpr double kPieceWork = 2e7;  // nanoseconds between two looks at the stop flag
+
+// parallel_for in pieces short enough that the owner can stop long work between them.
+template <class F>
+void stoppable_for(const Pass& pass, int64_t size, int64_t grain, double work, F&& f) {
+  if (work <= kPieceWork) return parallel_for(size, grain, work, f);
+  const double each = work / static_cast<double>(size);
+  const int64_t piece =
+      std::max<int64_t>(1, static_cast<int64_t>(kPieceWork / each) / grain) * grain;
+  for (int64_t begin = 0; begin < size; begin += piece) {
+    if (pass.stop && pass.stop->poll()) return;
+    const int64_t count = std::min(piece, size - begin);
+    parallel_for(count, grain, each * static_cast<double>(count),
+                 [&](int64_t from, int64_t to) { f(begin + from, begin + to); });
+  }
+}
 
 enum class Activation { linear, relu, tanh };
 
@@ -71,8 +89,8 @@ void affine(const Pass& pass, const float* x, int64_t x_row, int64_t count, int6
   const GemmArgs args{count,        n_padded,         k, x,        x_row, 1,     packed,
                       pass.k.lanes, k * pass.k.lanes, y, n_padded, bias,  false, true};
   const double work = 2.0 * static_cast<double>(count * k * n_padded) / kFlopsPerNanosecond;
-  parallel_for(count, 8 * pass.k.row_tile, work,
-               [&](int64_t begin, int64_t end) { pass.k.gemm(args, begin, end); });
+  stoppable_for(pass, count, 8 * pass.k.row_tile, work,
+                [&](int64_t begin, int64_t end) { pass.k.gemm(args, begin, end); });
 }
 
 void weight_gradient(const Pass& pass, const WeightGradient& g) {
@@ -103,8 +121,8 @@ void weight_gradient(const Pass& pass, const WeightGradient& g) {
                         k.lanes,  g.gradient + block * g.size * g.inputs,
                         g.inputs, nullptr,
                         false,    false};
-    parallel_for(g.size, 2 * k.row_tile, work / static_cast<double>(g.blocks),
-                 [&](int64_t begin, int64_t end) { k.gemm(args, begin, end); });
+    stoppable_for(pass, g.size, 2 * k.row_tile, work / static_cast<double>(g.blocks),
+                  [&](int64_t begin, int64_t end) { k.gemm(args, begin, end); });
   }
 }
 

@@ -90,6 +90,7 @@ class Gru final : public Layer {
     args.grad_out = io.dy;
     std::memset(grad_state_, 0, bytes(pass.rows.sequences * hp));
     over_time(pass, args, 1.5, k.gru_backward, true);
+    if (pass.stop && pass.stop->stopped()) return;
 
     float* g = pass.gradients;
     weight_gradient(pass, {gates_, 3 * hp, 3, h, hp, io.x, padded(k, inputs_), inputs_, io.count,

@@ -184,7 +184,12 @@ class Network:
             raise InputError(f"fit has no option {unknown}; it has {known}") from None
         table = self._table(X, Y, lengths, targets=True)
         validation = self._validation_table(validation_data)
-        used = list(callbacks)
+        used = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+        for callback in used:
+            if not callable(callback):
+                raise InputError(
+                    f"callbacks must be callables that take a CallbackEnv, got {callback!r}"
+                )
         if early_stopping is not None:
             used.append(stop_early(early_stopping))
         carried = self._carried_state(settings, len(table), state)

@@ -47,6 +47,9 @@ class FitOptions:
         check_size("batch_size", self.batch_size, maximum=1 << 31)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("loss", self.loss, LOSSES)
+        for name in ("shuffle", "stateful"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise InputError(f"{name} must be True or False, got {shown(getattr(self, name))}")
         for name in ("learning_rate", "weight_decay", "momentum", "clip_norm", "clip_value"):
             value = getattr(self, name)
             if value is None and name.startswith("clip"):
