@@ -40,8 +40,8 @@ struct GruArgs {
                              // backward leaves d(U_n h + b_hn) (reset_after) or keeps r * h
   float* states;             // [n + rows, padded]: h0 of every sequence, then h of every row
   int64_t sequences;         // n: rows of h0
-  const float* packed;       // forward: strips r, z, n of each panel (reset_after), or strips r, z
-                             // of each panel and then the strips of n
+  const float* packed;       // forward: panels [H, 3, lanes] of r, z, n (reset_after), or panels
+                             // [H, 2, lanes] of r, z and then [H, lanes] of n
   const float* bias_hidden;  // [padded] b_hn (reset_after)
   const float* packed_back;  // backward: strips of U as [3H, H]
   const float* grad_out;     // [rows, padded] dLoss/dh from above
@@ -61,9 +61,10 @@ struct Kernels {
   int lanes;
   int row_tile;  // rows split at multiples of this fall into the same tiles for any thread count
 
-  // dst strips [k, lanes] of B[k, n] = src[k * k_stride + n * n_stride]; zeros past n.
+  // dst strips [k, lanes], rows dst_k apart, of B[k, n] = src[k * k_stride + n * n_stride]; zeros
+  // past n.
   void (*pack)(const float* src, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n,
-               float* dst, int64_t dst_strip);
+               float* dst, int64_t dst_k, int64_t dst_strip);
   // Rows [m0, m1) of the product.
   void (*gemm)(const GemmArgs& args, int64_t m0, int64_t m1);
   // Sequences [r0, r1), all steps.

@@ -18,34 +18,47 @@ static inline void chain(const float* a, int64_t a_row, int64_t a_k, int64_t k_c
   }
 }
 
+// The same for recurrent weights: P panels, each [K, G, kLanes], G gates of the same units.
+template <int R, int P, int G>
+static inline void chain_gates(const float* a, int64_t a_row, int64_t k_count, const float* b,
+                               int64_t panel, vf (&acc)[R][P * G]) {
+  for (int64_t k = 0; k < k_count; ++k, ++a, b += G * kLanes) {
+    vf bv[P * G];
+    for (int v = 0; v < P * G; ++v) bv[v] = load(b + v / G * panel + v % G * kLanes);
+    for (int i = 0; i < R; ++i) {
+      const vf av = set1(a[i * a_row]);
+      for (int v = 0; v < P * G; ++v) acc[i][v] = fma(av, bv[v], acc[i][v]);
+    }
+  }
+}
+
 // acc = (acc + sum over the first half of k) + (sum over the second half). A single row runs the
 // halves as parallel chains, since it waits for latency; more rows run one after the other. Both
 // add the same numbers in the same order, so a row's bits do not depend on its neighbours.
-template <int R, int NV>
+template <int R, int P, int G>
 static inline void dot_halves(const float* a, int64_t a_row, int64_t k_count, const float* b,
-                              int64_t b_strip, vf (&acc)[R][NV]) {
-  const int64_t half = k_count / 2;
-  vf second[R][NV];
+                              vf (&acc)[R][P * G]) {
+  const int64_t half = k_count / 2, panel = k_count * G * kLanes;
+  vf second[R][P * G];
   for (int i = 0; i < R; ++i)
-    for (int v = 0; v < NV; ++v) second[i][v] = set1(0.0f);
-  const float* b2 = b + half * kLanes;
+    for (int v = 0; v < P * G; ++v) second[i][v] = set1(0.0f);
+  const float* a2 = a + half;
+  const float* b2 = b + half * G * kLanes;
   if (R == 1) {
-    const float* a2 = a + half;
-    for (int64_t k = 0; k < half; ++k, b += kLanes, b2 += kLanes) {
-      const vf x = set1(a[k]), y = set1(a2[k]);
-      for (int v = 0; v < NV; ++v) acc[0][v] = fma(x, load(b + v * b_strip), acc[0][v]);
-      for (int v = 0; v < NV; ++v) second[0][v] = fma(y, load(b2 + v * b_strip), second[0][v]);
+    for (int64_t k = 0; k < half; ++k, ++a, ++a2, b += G * kLanes, b2 += G * kLanes) {
+      const vf x = set1(*a), y = set1(*a2);
+      for (int v = 0; v < P * G; ++v)
+        acc[0][v] = fma(x, load(b + v / G * panel + v % G * kLanes), acc[0][v]);
+      for (int v = 0; v < P * G; ++v)
+        second[0][v] = fma(y, load(b2 + v / G * panel + v % G * kLanes), second[0][v]);
     }
-    if (k_count & 1) {
-      const vf y = set1(a2[half]);
-      for (int v = 0; v < NV; ++v) second[0][v] = fma(y, load(b2 + v * b_strip), second[0][v]);
-    }
+    chain_gates<R, P, G>(a2, a_row, k_count & 1, b2, panel, second);
   } else {
-    chain<R, NV, true>(a, a_row, 1, half, b, kLanes, b_strip, acc);
-    chain<R, NV, true>(a + half, a_row, 1, k_count - half, b2, kLanes, b_strip, second);
+    chain_gates<R, P, G>(a, a_row, half, b, panel, acc);
+    chain_gates<R, P, G>(a2, a_row, k_count - half, b2, panel, second);
   }
   for (int i = 0; i < R; ++i)
-    for (int v = 0; v < NV; ++v) acc[i][v] = add(acc[i][v], second[i][v]);
+    for (int v = 0; v < P * G; ++v) acc[i][v] = add(acc[i][v], second[i][v]);
 }
 
 static inline void store_part(float* p, vf value, int64_t count) {
@@ -132,20 +145,20 @@ static void gemm(const GemmArgs& g, int64_t m0, int64_t m1) {
 }
 
 static void pack(const float* src, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n,
-                 float* dst, int64_t dst_strip) {
+                 float* dst, int64_t dst_k, int64_t dst_strip) {
   for (int64_t n0 = 0; n0 < n; n0 += kLanes, dst += dst_strip, src += kLanes * n_stride) {
     const int64_t columns = n - n0 < kLanes ? n - n0 : kLanes;
     int64_t i = 0;
     if (columns == kLanes && n_stride == 1) {
-      for (; i < k; ++i) store(dst + i * kLanes, load(src + i * k_stride));
+      for (; i < k; ++i) store(dst + i * dst_k, load(src + i * k_stride));
     } else if (columns == kLanes && k_stride == 1) {
       for (; i + 8 <= k; i += 8)
         for (int64_t j = 0; j < kLanes; j += 8)
-          transpose8x8(src + j * n_stride + i, n_stride, dst + i * kLanes + j, kLanes);
+          transpose8x8(src + j * n_stride + i, n_stride, dst + i * dst_k + j, dst_k);
     }
     for (; i < k; ++i) {
-      if (columns < kLanes) store(dst + i * kLanes, set1(0.0f));
-      for (int64_t j = 0; j < columns; ++j) dst[i * kLanes + j] = src[i * k_stride + j * n_stride];
+      if (columns < kLanes) store(dst + i * dst_k, set1(0.0f));
+      for (int64_t j = 0; j < columns; ++j) dst[i * dst_k + j] = src[i * k_stride + j * n_stride];
     }
   }
 }

@@ -16,34 +16,45 @@ struct Step {
 
 static inline vf blend(vf z, vf n, vf h) { return fma(z, sub(h, n), n); }
 
-// P panels (each r, z, n of the same kLanes units) for R sequences.
+// Pre-activations of P panels (each r, z, n of the same kLanes units) for R sequences: r, z and the
+// candidate's hidden part.
 template <int R, int P>
-static inline void after_tile(const GruArgs& a, const Step& s, int64_t row, int64_t panel) {
+static inline void after_products(const GruArgs& a, const Step& s, int64_t row, int64_t panel,
+                                  vf (&acc)[R][3 * P]) {
   const int64_t strip = a.hidden * kLanes, u = panel * kLanes;
-  float* gates = s.gates + row * s.gate_row + u;
-  vf acc[R][3 * P];
+  const float* gates = s.gates + row * s.gate_row + u;
   for (int i = 0; i < R; ++i)
     for (int p = 0; p < P; ++p) {
       acc[i][3 * p] = load(gates + i * s.gate_row + p * kLanes);
       acc[i][3 * p + 1] = load(gates + i * s.gate_row + s.padded + p * kLanes);
       acc[i][3 * p + 2] = load(a.bias_hidden + u + p * kLanes);
     }
-  const float* packed = a.packed + 3 * panel * strip;
-  dot_halves<R, 3 * P>(s.before + row * s.padded, s.padded, a.hidden, packed, strip, acc);
+  dot_halves<R, P, 3>(s.before + row * s.padded, s.padded, a.hidden, a.packed + 3 * panel * strip,
+                      acc);
+}
+
+// Gates and new state of kLanes units of a sequence, from their pre-activations.
+static inline void after_gates(const Step& s, int64_t row, int64_t u, vf r_sum, vf z_sum, vf q) {
+  float* g = s.gates + row * s.gate_row + u;
+  const int64_t at = row * s.padded + u;
+  const vf r = sigmoid(r_sum);
+  const vf z = sigmoid(z_sum);
+  const vf n = tanh(fma(r, q, load(g + 2 * s.padded)));
+  store(s.after + at, blend(z, n, load(s.before + at)));
+  store(g, r);
+  store(g + s.padded, z);
+  store(g + 2 * s.padded, n);
+  store(s.hidden_part + at, q);
+}
+
+template <int R, int P>
+static inline void after_tile(const GruArgs& a, const Step& s, int64_t row, int64_t panel) {
+  vf acc[R][3 * P];
+  after_products<R, P>(a, s, row, panel, acc);
   for (int i = 0; i < R; ++i)
-    for (int p = 0; p < P; ++p) {
-      float* g = gates + i * s.gate_row + p * kLanes;
-      const int64_t at = (row + i) * s.padded + u + p * kLanes;
-      const vf q = acc[i][3 * p + 2];
-      const vf r = sigmoid(acc[i][3 * p]);
-      const vf z = sigmoid(acc[i][3 * p + 1]);
-      const vf n = tanh(fma(r, q, load(g + 2 * s.padded)));
-      store(s.after + at, blend(z, n, load(s.before + at)));
-      store(g, r);
-      store(g + s.padded, z);
-      store(g + 2 * s.padded, n);
-      store(s.hidden_part + at, q);
-    }
+    for (int p = 0; p < P; ++p)
+      after_gates(s, row + i, (panel + p) * kLanes, acc[i][3 * p], acc[i][3 * p + 1],
+                  acc[i][3 * p + 2]);
 }
 
 // reset_before, first half: r and z, and r * h into hidden_part.
@@ -58,7 +69,7 @@ static inline void before_gates_tile(const GruArgs& a, const Step& s, int64_t ro
       acc[i][2 * p + 1] = load(gates + i * s.gate_row + s.padded + p * kLanes);
     }
   const float* packed = a.packed + 2 * panel * strip;
-  dot_halves<R, 2 * P>(s.before + row * s.padded, s.padded, a.hidden, packed, strip, acc);
+  dot_halves<R, P, 2>(s.before + row * s.padded, s.padded, a.hidden, packed, acc);
   for (int i = 0; i < R; ++i)
     for (int p = 0; p < P; ++p) {
       float* g = gates + i * s.gate_row + p * kLanes;
@@ -81,7 +92,7 @@ static inline void before_candidate_tile(const GruArgs& a, const Step& s, int64_
   for (int i = 0; i < R; ++i)
     for (int p = 0; p < P; ++p)
       acc[i][p] = load(gates + i * s.gate_row + 2 * s.padded + p * kLanes);
-  dot_halves<R, P>(s.hidden_part + row * s.padded, s.padded, a.hidden, packed, strip, acc);
+  dot_halves<R, P, 1>(s.hidden_part + row * s.padded, s.padded, a.hidden, packed, acc);
   for (int i = 0; i < R; ++i)
     for (int p = 0; p < P; ++p) {
       float* g = gates + i * s.gate_row + p * kLanes;

@@ -51,10 +51,10 @@ class Dense final : public Layer {
 
   void pack(const Kernels& k, const float* parameters, Use use) override {
     const float* weight = parameters + weight_;
-    k.pack(weight, 1, inputs_, inputs_, outputs_, packed_, inputs_ * k.lanes);
+    k.pack(weight, 1, inputs_, inputs_, outputs_, packed_, k.lanes, inputs_ * k.lanes);
     std::memcpy(bias_padded_, parameters + bias_, static_cast<size_t>(outputs_) * sizeof(float));
     if (use.input_gradient)
-      k.pack(weight, inputs_, 1, outputs_, inputs_, packed_back_, outputs_ * k.lanes);
+      k.pack(weight, inputs_, 1, outputs_, inputs_, packed_back_, k.lanes, outputs_ * k.lanes);
   }
 
   void forward(const Pass& pass, const Io& io) override {

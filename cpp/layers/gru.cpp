@@ -56,23 +56,24 @@ class Gru final : public Layer {
     const float* u = parameters + weight_hh_;
     for (int64_t gate = 0; gate < 3; ++gate) {
       k.pack(w + gate * h * inputs_, 1, inputs_, inputs_, h, packed_in_ + gate * hp * inputs_,
-             inputs_ * k.lanes);
-      // Strips r, z, n of one panel beside each other; without reset_after n comes after all r, z.
-      const int64_t together = reset_after_ ? 3 : 2;
-      float* dst = packed_ + gate * strip;
-      if (!reset_after_ && gate == 2) dst = packed_ + 2 * hp * h;
-      k.pack(u + gate * h * h, 1, h, h, h, dst, (gate < together ? together : 1) * strip);
+             k.lanes, inputs_ * k.lanes);
+      // The gates of a panel beside each other, row by row; without reset_after n comes apart,
+      // after all r and z.
+      const bool apart = !reset_after_ && gate == 2;
+      const int64_t together = apart ? 1 : reset_after_ ? 3 : 2;
+      k.pack(u + gate * h * h, 1, h, h, h, packed_ + (apart ? 2 * hp * h : gate * k.lanes),
+             together * k.lanes, together * strip);
       std::memcpy(bias_in_ + gate * hp, parameters + bias_ih_ + gate * h, bytes(h));
     }
     const float* bias_hh = parameters + bias_hh_;
     for (int64_t gate = 0; gate < 2; ++gate)
       for (int64_t j = 0; j < h; ++j) bias_in_[gate * hp + j] += bias_hh[gate * h + j];
     if (reset_after_) std::memcpy(bias_hidden_, bias_hh + 2 * h, bytes(h));
-    if (use.training) k.pack(u, h, 1, 3 * h, h, packed_back_, 3 * strip);
+    if (use.training) k.pack(u, h, 1, 3 * h, h, packed_back_, k.lanes, 3 * strip);
     if (!use.input_gradient) return;
     for (int64_t gate = 0; gate < 3; ++gate)
       k.pack(w + gate * h * inputs_, inputs_, 1, h, inputs_, packed_in_back_ + gate * hp * k.lanes,
-             3 * hp * k.lanes);
+             k.lanes, 3 * hp * k.lanes);
   }
 
   void forward(const Pass& pass, const Io& io) override {

@@ -300,28 +300,27 @@ class Network:
         n = len(table)
         every, outputs = self.spec.readout == "every", self.spec.output_size
         as_list = every and is_list_of_sequences(X)
-        sizes = np.ones(n, np.int64)
         if as_list:
-            sizes = np.asarray(table.lengths, np.int64)
-        elif every:
-            steps = table.lengths.max() if isinstance(X, SampleTable) else np.shape(X)[1]
-            sizes = np.full(n, steps, np.int64)
-        out_start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        out = np.zeros((int(out_start[-1]), outputs), np.float32)
+            ends = np.cumsum(table.lengths, dtype=np.int64)
+            out_start, rows = ends - table.lengths, int(ends[-1])
+        else:
+            steps = 1
+            if every:
+                steps = int(table.lengths.max() if isinstance(X, SampleTable) else np.shape(X)[1])
+            out_start, rows = np.arange(n, dtype=np.int64) * steps, n * steps
+        out = np.zeros((rows, outputs), np.float32)
         state_in = None if state is None else self._flatten(state, n)
         state_out = None
         if return_state:
             if not self._stacks():
                 raise InputError("this network has no recurrent layer, so it has no state")
             state_out = np.empty(int(self._engine.raw.state_size) * n, np.float32)
-        self._engine.raw.predict(
-            table.to_engine(), batch_size, state_in, state_out, out_start[:-1].copy(), out
-        )
+        self._engine.raw.predict(table.to_engine(), batch_size, state_in, state_out, out_start, out)
         result: Any
         if not every:
             result = out
         elif as_list:
-            result = np.split(out, out_start[1:-1])
+            result = np.split(out, out_start[1:])
         else:
             result = out.reshape(n, -1, outputs)
         return (result, self._unflatten(state_out)) if state_out is not None else result

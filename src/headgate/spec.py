@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, ClassVar
 
 from .checks import (
@@ -215,11 +216,11 @@ class NetworkSpec:
     def input_size(self) -> int:
         return self.inputs[0].size
 
-    @property
+    @cached_property
     def output_size(self) -> int:
         return self.widths()[self.layers[-1].name]
 
-    @property
+    @cached_property
     def readout(self) -> str:
         """``last`` when the output is one vector a sequence, ``every`` when one a step."""
         return "last" if any(isinstance(layer, Last) for layer in self.layers) else "every"

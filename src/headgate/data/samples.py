@@ -6,6 +6,7 @@ are all this; windows are never materialised.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,13 +115,12 @@ def as_values(name: str, value: Any) -> Float32:
             f"{name} must hold numbers, got dtype {array.dtype}; convert it with "
             f"{name}.astype('float32')"
         )
-    missing = np.ma.getmaskarray(array) if np.ma.isMaskedArray(array) else None
     with np.errstate(over="ignore", invalid="ignore"):  # too large for float32: named below
         result: Float32 = np.ascontiguousarray(array, np.float32).reshape(array.shape)
-        # A sum is finite unless something in it is not (or it overflows: then look closer).
-        suspicious = not np.isfinite(result.sum(dtype=np.float64))
-    if missing is not None and missing.any():
-        bad = missing
+        # A sum is finite unless something in it is not, or it overflows: then look closer.
+        suspicious = not math.isfinite(np.add.reduce(result, axis=None))
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        bad = np.ma.getmaskarray(array)
     elif suspicious and not np.isfinite(result).all():
         bad = ~np.isfinite(result)
     else:
