@@ -184,7 +184,7 @@ class Network:
             raise InputError(f"fit has no option {unknown}; it has {known}") from None
         table = self._table(X, Y, lengths, targets=True)
         validation = self._validation_table(validation_data)
-        used = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+        used: list[Any] = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
         for callback in used:
             if not callable(callback):
                 raise InputError(

@@ -23,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("always", HeadgateWarning)
         warnings.showwarning = _one_line
+        if hasattr(sys.stdout, "reconfigure"):  # a name in any script must not stop the work
+            sys.stdout.reconfigure(errors="replace")
         return _main(sys.argv[1:] if arguments is None else arguments)
 
 
@@ -41,7 +43,8 @@ def _main(arguments: Sequence[str]) -> int:
             )
         except Exit as exit_:
             code = exit_.exit_code
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the caller: headgate ... >&-
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except HeadgateError as error:
         return _fail(str(error))
@@ -50,6 +53,11 @@ def _main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # headgate ... | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+    except OSError as error:  # files have errors of their own: this is standard output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail(f"cannot write to standard output: {error.strerror or error}")
+    except MemoryError:
+        return _fail("there is not enough memory; use a smaller --hidden-size or less data")
     except Exception as error:
         # typer's own, which some versions of it take from click and others carry themselves
         if type(error).__name__ == "Abort":

@@ -13,7 +13,15 @@ from ..models.backtest import Backtest
 from ..models.forecaster import NAME, GRUForecaster, check_levels
 from ..models.loading import load
 from ..version import __version__
-from .output import backtest_table, console, csv_bytes, make_folder, working, write_json
+from .output import (
+    all_or_none,
+    backtest_table,
+    console,
+    csv_bytes,
+    make_folder,
+    working,
+    write_json,
+)
 
 FILES = ("forecast.csv", "forecast.png", "model.safetensors", "report.json")
 
@@ -35,6 +43,7 @@ def forecast_file(
     levels = check_levels(level)
     series = as_series(read_table(data, encoding=encoding), **columns)
     forecaster = GRUForecaster(**parameters, progress=False)
+    folder = make_folder(out)  # before the work: a folder that cannot be made is known at once
     with working(f"learning {series.value_name}"):
         forecaster.fit(series)
     backtest, reason = None, ""
@@ -43,12 +52,12 @@ def forecast_file(
             backtest = forecaster.backtest(level=levels)
         except InputError as error:
             reason = str(error)
-    folder = make_folder(out)
     frame = forecaster.predict(level=levels)
-    write_beside_and_rename(folder / "forecast.csv", csv_bytes(frame))
-    _draw(folder / "forecast.png", forecaster, levels, backtest)
-    forecaster.save(folder / "model.safetensors")
-    write_json(folder / "report.json", _report(data, forecaster, levels, backtest, reason))
+    with all_or_none(folder, FILES) as staging:
+        write_beside_and_rename(staging / "forecast.csv", csv_bytes(frame))
+        _draw(staging / "forecast.png", forecaster, levels, backtest)
+        forecaster.save(staging / "model.safetensors")
+        write_json(staging / "report.json", _report(data, forecaster, levels, backtest, reason))
     _say(data, series, forecaster, backtest, reason, folder)
 
 
@@ -73,7 +82,7 @@ def predict_file(
     frame = forecaster.predict(horizon, list(level), data=table, **columns)
     content = csv_bytes(frame)
     if out is None:
-        sys.stdout.write(content.decode())
+        sys.stdout.buffer.write(content)  # UTF-8, as in a file
         return
     if out.parent != Path():
         make_folder(out.parent)

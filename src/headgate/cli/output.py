@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -60,17 +63,35 @@ def make_folder(path: Path) -> Path:
     Raises:
         HeadgateError: it is a file, or cannot be made.
     """
-    path = path.expanduser()
     try:
+        path = path.expanduser()
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise HeadgateError(f"{path} is a file, expected a folder; name another --out") from None
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~somebody who is not there
+        reason = getattr(error, "strerror", None) or error
         raise HeadgateError(
             f"cannot make the folder {path}: {reason}; name another --out"
         ) from None
     return path
+
+
+@contextlib.contextmanager
+def all_or_none(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+    """A folder to write ``names`` to; they move to ``folder`` once all of them are whole.
+
+    Raises:
+        HeadgateError: the system refused; the old files are unchanged.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".headgate-", dir=folder) as staging:
+            yield Path(staging)
+            for name in names:
+                os.replace(Path(staging) / name, folder / name)
+    except OSError as error:
+        raise HeadgateError(
+            f"cannot write to {folder}: {error.strerror or error}; name another --out"
+        ) from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -86,5 +107,9 @@ def csv_bytes(frame: Any) -> bytes:
     import polars.selectors as cs
 
     table: pl.DataFrame = nw.from_native(frame, eager_only=True).to_polars()
-    table = table.with_columns(cs.float().round_sig_figs(7))
+    values = table.select(cs.float()).to_numpy()
+    # seven digits of what varies: 1,000,000,003.25 is not 1,000,000,000
+    spread, size = np.ptp(values), np.abs(values).max()
+    more = np.ceil(np.log10(size) - np.log10(spread)) if spread > 0 else 0
+    table = table.with_columns(cs.float().round_sig_figs(min(7 + int(more), 17)))
     return table.write_csv().encode()

@@ -61,7 +61,7 @@ def _may_be_time(column: nw.Series[Any], name: str) -> bool:
         return True
     if dtype.is_integer():
         return is_time_name(name) or (
-            column.null_count() == 0 and plausible_dates(column.to_numpy())
+            column.null_count() == 0 and _fits_int64(column) and plausible_dates(column.to_numpy())
         )
     if dtype.is_float():
         values = column.to_numpy()
@@ -69,6 +69,11 @@ def _may_be_time(column: nw.Series[Any], name: str) -> bool:
     if _is_text(dtype):
         return looks_like_dates(_texts(column.drop_nulls().head(100)), name)
     return False
+
+
+def _fits_int64(column: nw.Series[Any]) -> bool:
+    """NumPy has no integers of 128 bits, and reads times as int64."""
+    return bool(len(column) and abs(column.max()) < 1 << 63 and abs(column.min()) < 1 << 63)
 
 
 def find_target(frame: nw.DataFrame[Any], time: str | None, target: str | None) -> str:
@@ -183,6 +188,8 @@ def read_times(column: nw.Series[Any], name: str) -> tuple[Times, TimeStyle]:
     if not _is_text(dtype) and (empty := column.is_null().to_numpy()).any():
         refuse_rows(empty, f"the time column {name!r} is empty", "fill or drop them")
     if dtype.is_integer():
+        if not _fits_int64(column):
+            raise InputError(f"the time column {name!r} holds integers past 64 bits; divide them")
         return read_integers(column.to_numpy().astype(np.int64), name)
     if dtype.is_float():
         values = column.to_numpy()

@@ -102,6 +102,8 @@ def as_series(
             f"the table has {len(frame)} row{'s' * (len(frame) != 1)}; a series needs at least 2, "
             "one for each time step"
         )
+    # pandas may name columns by numbers; names are texts here
+    time, target = (None if name is None else str(name) for name in (time, target))
     time = find_time(frame, time, target)
     target = find_target(frame, time, target)
     values = column_values(frame[target], target)
@@ -206,6 +208,8 @@ def _with_index_as_column(frame: Any) -> Any:
 
 
 def _array_values(data: Any) -> npt.NDArray[np.float64]:
+    if isinstance(data, np.ma.MaskedArray):
+        data = np.ma.filled(data.astype(np.float64), np.nan)
     try:
         array = np.asarray(data)
     except (ValueError, TypeError) as error:
@@ -219,6 +223,8 @@ def _array_values(data: Any) -> npt.NDArray[np.float64]:
         )
     if len(array) < 2:
         raise InputError(f"data has length {len(array)}; a series needs at least 2 values")
+    if array.dtype.kind in "mM":
+        raise InputError(f"the data hold {array.dtype} times, expected numbers; pass the values")
     if array.dtype.kind not in "biuf":
         array = _from_objects(array)
     values = array.astype(np.float64)
@@ -231,7 +237,7 @@ def _from_objects(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     for at, item in enumerate(array.tolist()):
         try:
             values[at] = np.nan if item is None else float(item)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InputError(
                 f"the data hold {item!r} at index {at}, expected a number; remove or replace it"
             ) from None

@@ -20,7 +20,7 @@ YEARS: Final = (1500, 2200)  # integers in this range may be years; others are c
 
 # Names under which integers are taken for time without being asked.
 _TIME_NAME = re.compile(
-    r"(^|_|\b)(ds|date|datetime|time|timestamp|day|week|month|quarter|year|yr|period|dt)s?($|_|\b)"
+    r"^t$|(^|_|\b)(ds|date|datetime|time|timestamp|day|week|month|quarter|year|yr|period|dt)s?($|_|\b)"
     r"|日期|时间|時間|年|月|季|周|日$|期$",
     re.IGNORECASE,
 )

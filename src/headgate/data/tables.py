@@ -41,7 +41,10 @@ def read_table(path: str | Path, *, encoding: str | None = None) -> pl.DataFrame
     """
     import polars as pl
 
-    path = Path(path).expanduser()
+    try:
+        path = Path(path).expanduser()
+    except RuntimeError as error:  # ~somebody who is not there
+        raise InputError(f"{path} cannot be opened: {error}; check the path") from None
     raw = _read_bytes(path)
     try:
         if raw.startswith(PARQUET_MAGIC) or path.suffix.lower() in (".parquet", ".pq"):
@@ -167,6 +170,8 @@ def _in_gb2312(character: str) -> bool:
 def _read_csv(path: Path, text: str) -> pl.DataFrame:
     import polars as pl
 
+    if "\n" not in text:
+        text = text.replace("\r", "\n")  # as old Macs ended lines
     text = text.lstrip("\r\n")
     header = text.split("\n", 1)[0].rstrip("\r")
     separator = "\t" if ".tsv" in path.suffixes else max(SEPARATORS, key=header.count)

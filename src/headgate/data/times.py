@@ -74,7 +74,7 @@ class Frequency:
     @property
     def season(self) -> int:
         """Usual number of steps in a season; 1 where there is none that divides evenly."""
-        steps = _SEASONS.get(self.unit, 1)
+        steps = self.weekdays.count("1") or _SEASONS.get(self.unit, 1)
         return steps // self.multiple if steps % self.multiple == 0 else 1
 
     @classmethod
@@ -185,6 +185,21 @@ def next_times(last: Any, frequency: Frequency, horizon: int) -> Times:
         )
         return np.asarray(days_on.astype("M8[us]") + clock)
     return np.asarray(last + (count * _FIXED[frequency.unit]).astype("timedelta64[us]"))
+
+
+def steps_between(first: Any, last: Any, frequency: Frequency) -> int:
+    """How many steps of ``frequency`` ``last`` stands after ``first``, to the nearest one."""
+    if np.issubdtype(np.asarray(first).dtype, np.integer):
+        return round((int(last) - int(first)) / frequency.multiple)
+    if frequency.unit in _MONTHS:
+        months = np.array([first, last]).astype("datetime64[M]").astype(np.int64)
+        return round(int(months[1] - months[0]) / (_MONTHS[frequency.unit] * frequency.multiple))
+    if frequency.unit == "B":
+        days = np.array([first, last]).astype("datetime64[D]")
+        mask = frequency.weekdays or "1111100"
+        return round(int(np.busday_count(days[0], days[1], weekmask=mask)) / frequency.multiple)
+    size = _FIXED[frequency.unit] * frequency.multiple
+    return round(int((last - first).astype("timedelta64[us]").astype(np.int64)) / size)
 
 
 def _usual_step(steps: npt.NDArray[Any]) -> int:

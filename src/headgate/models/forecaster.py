@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..checks import as_number, check_choice, check_rate, check_size, shown
 from ..data.frames import Series, as_series, future_frame, future_times
+from ..data.times import steps_between
 from ..errors import InputError
 from ..kernels import LOSSES
 from ..model_file import ModelFile, save_model
@@ -163,6 +164,8 @@ class GRUForecaster(Estimator):
         if self.epochs is not None:
             check_size("epochs", self.epochs, maximum=1 << 20)
         check_size("members", self.members, maximum=100)
+        check_size("batch_size", self.batch_size, maximum=1 << 31)
+        check_size("hidden_size", self.hidden_size, maximum=4096)  # wider is a slip of the finger
         check_size("seed", self.seed, minimum=0, maximum=1 << 50)
         check_choice("loss", self.loss, LOSSES)
         check_choice("scaler", self.scaler, SCALERS)
@@ -271,22 +274,37 @@ class GRUForecaster(Estimator):
             lifted = np.concatenate([lifted, block])
             path = np.concatenate([path, self.treatment_.lower(block)])
         lifted = lifted[:horizon]
+        if not np.isfinite(lifted).all():
+            raise InputError(
+                "the data are so much larger than those this model was fitted to that it cannot "
+                "follow them; fit a new model"
+            )
         around = bands(self.errors_, lifted, levels)
-        return self._natural(lifted), {
-            level: (self._natural(low), self._natural(high))
-            for level, (low, high) in around.items()
+        floor = 0.0 if self.nonnegative_ and values.min() >= 0 else -np.inf
+
+        def natural(lifted: Float64) -> Float64:
+            return np.maximum(self.treatment_.lower(lifted), floor)
+
+        return natural(lifted), {
+            level: (natural(low), natural(high)) for level, (low, high) in around.items()
         }
 
     def _phase(self, series: Series) -> int:
         """Steps of the training data before ``series`` begins, as far as its stamps tell."""
-        start = self.length_ - len(self.series_)
-        if series is self.series_ or series.times is None or self.series_.times is None:
+        known, start = self.series_, self.length_ - len(self.series_)
+        if series is known:
             return start
-        later = np.searchsorted(self.series_.times, series.times[0])
-        if later < len(self.series_.times):
-            return int(start + later)
-        ahead = future_times(self.series_, self.treatment_.season * 64)
-        return int(self.length_ + np.searchsorted(ahead, series.times[0]))
+        if series.times is None or known.times is None:
+            return 0  # nothing tells; most likely it begins where the training data began
+        # Where the two overlap rows are counted, so that gaps in both do no harm.
+        if known.times[0] <= series.times[0] <= known.times[-1]:
+            return int(start + np.searchsorted(known.times, series.times[0]))
+        if series.times[0] < known.times[0] <= series.times[-1]:
+            return int(start - np.searchsorted(series.times, known.times[0]))
+        if series.times[0] > known.times[-1]:
+            later = steps_between(known.times[-1], series.times[0], known.freq)
+            return self.length_ - 1 + later
+        return start + steps_between(known.times[0], series.times[0], known.freq)
 
     def forecast_windows(
         self, values: Float64, ends: npt.NDArray[np.int64], *, phase: int = 0
@@ -396,7 +414,8 @@ def check_levels(level: Any) -> tuple[float, ...]:
     """
     if level is None:
         return ()
-    given = level if isinstance(level, (list, tuple, np.ndarray)) else (level,)
+    given = np.ravel(level).tolist() if isinstance(level, np.ndarray) else level
+    given = given if isinstance(given, (list, tuple)) else (given,)
     levels = []
     for item in given:
         number = as_number(item)

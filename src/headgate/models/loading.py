@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..errors import ModelFileError
+from ..errors import HeadgateError, ModelFileError
 from ..model_file import load_model
 from ..network import Network
 
@@ -17,9 +17,15 @@ def load(path: str | os.PathLike[str]) -> Any:
         ModelFileError: the file is missing, truncated, altered, or from an unknown version.
     """
     file = load_model(path)
-    kind = file.extra.get("estimator", {}).get("kind") if "estimator" in file.extra else None
-    if kind is None:
-        return Network.from_file(file)
+    estimator = file.extra.get("estimator")
+    if estimator is None:
+        try:
+            return Network.from_file(file)
+        except (HeadgateError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelFileError(
+                f"{path} is broken: its network cannot be rebuilt ({error}); save it again"
+            ) from None
+    kind = estimator.get("kind") if isinstance(estimator, dict) else estimator
     if kind == "GRUForecaster":
         from .forecaster import GRUForecaster
 

@@ -133,6 +133,12 @@ def search(
         lifted = treatment.restore(values, ends, raw)
         score = float(np.mean(np.abs(treatment.lower(lifted) - truth)))
         tried.append((score, method, shift, used, treatment.lift(truth) - lifted))
+    tried = [each for each in tried if np.isfinite(each[0]) and np.isfinite(each[4]).all()]
+    if not tried:
+        raise InputError(
+            "the values are too large or too far apart to learn from in float64; divide them by "
+            "a constant first"
+        )
     enough = MARGIN * min(score for score, *_ in tried)
     _, method, shift, used, errors = next(each for each in tried if each[0] <= enough)
     treatment = learn(values, plan.season, method, shift, log=log)

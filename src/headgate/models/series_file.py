@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.frames import Frequency, Series
+from ..checks import check_choice, check_size
+from ..data.frames import Frequency, Series, future_times
 from ..data.stamps import TimeStyle
-from ..errors import InputError, ModelFileError
+from ..errors import ModelFileError
 from ..model_file import ModelFile
 from ..training.history import History
 from .ensemble import Ensemble
@@ -75,8 +76,16 @@ def restore(cls: type[GRUForecaster], file: ModelFile) -> GRUForecaster:
             raise ValueError("the network does not fit the horizon")
         if model.lookback_ < 1 or len(model.series_) < model.lookback_ + model.treatment_.context:
             raise ValueError("the series is too short for the lookback")
+        check_choice("method", model.treatment_.method, ("difference", "indices", "plain"))
+        check_choice("shift", model.treatment_.shift, ("last", "mean", "none"))
+        check_size("the treatment's season", model.treatment_.season)
         model.ensemble_ = Ensemble.from_tensors(file.spec, file.tensors, members)
-    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+        # the surest check that everything fits together, in about a millisecond
+        if not np.isfinite(model.forecast(model.series_, model.horizon_)[0]).all():
+            raise ValueError("its forecast is not finite")
+        future_times(model.series_, model.horizon_)
+        model.series_.style.write(np.array(["2024-01-05"], "M8[us]"))
+    except Exception as error:  # whatever a hostile file may hold
         raise ModelFileError(
             f"the model file is broken: its forecaster cannot be rebuilt ({error}); save it again"
         ) from None

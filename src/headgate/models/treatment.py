@@ -142,10 +142,16 @@ def learn(values: Float64, season: int, method: str, shift: str, *, log: bool) -
     spread = (
         float(np.std(treated / 2)) * 2  # halved, so that the largest floats do not overflow
         if shift == "none" or apart < 1
-        else float(np.sqrt(np.mean((treated[apart:] - treated[:-apart]) ** 2)))
+        else _rms(treated[apart:] - treated[:-apart])
     )
-    floor = 1e-7 * max(float(np.abs(lifted).max()), 1e-30)  # below it lies rounding only
+    floor = 1e-14 * max(float(np.abs(lifted).max()), 1e-300)  # below it lies rounding only
     return Treatment(log, season, method, indices, shift, offset, max(spread, floor))
+
+
+def _rms(values: Float64) -> float:
+    """Root mean square; by the largest, so that squares neither overflow nor vanish."""
+    largest = float(np.abs(values).max())
+    return largest * float(np.sqrt(np.mean((values / largest) ** 2))) if largest else 0.0
 
 
 def seasonal_indices(values: Float64, season: int) -> Float64:
