@@ -282,7 +282,7 @@ def test_plot(fitted):
         (np.arange(10.0), {"horizon": 3, "lookback": 9}, "and lookback=9 needs at least 15"),
         (np.arange(50.0), {"horizon": 0}, "horizon must be between 1 and"),
         (np.arange(50.0), {"lookback": 0}, "lookback must be between 1 and"),
-        (np.arange(50.0), {"hidden_size": 0}, "hidden_size .* must be between 1 and"),
+        (np.arange(50.0), {"hidden_size": 0}, "hidden_size must be between 1 and"),
         (np.arange(50.0), {"loss": "mape"}, "loss must be one of"),
         (np.arange(50.0), {"scaler": "minmax"}, "scaler must be one of"),
         (np.arange(50.0), {"dropout": 1.0}, "dropout must be at least 0 and below 1"),

@@ -43,7 +43,6 @@ def forecast_file(
     levels = check_levels(level)
     series = as_series(read_table(data, encoding=encoding), **columns)
     forecaster = GRUForecaster(**parameters, progress=False)
-    folder = make_folder(out)  # before the work: a folder that cannot be made is known at once
     with working(f"learning {series.value_name}"):
         forecaster.fit(series)
     backtest, reason = None, ""
@@ -52,6 +51,7 @@ def forecast_file(
             backtest = forecaster.backtest(level=levels)
         except InputError as error:
             reason = str(error)
+    folder = make_folder(out)
     frame = forecaster.predict(level=levels)
     with all_or_none(folder, FILES) as staging:
         write_beside_and_rename(staging / "forecast.csv", csv_bytes(frame))
