@@ -1,8 +1,10 @@
 // arena.h: one aligned block of floats that layers lay their workspace out in.
 #pragma once
+#include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <cstdio>
 #include <memory>
+#include <new>
 #include <vector>
 
 namespace headgate {
@@ -13,21 +15,43 @@ inline int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+// The system refused memory; says how much was asked for and what to do.
+class NoMemory : public std::bad_alloc {
+ public:
+  explicit NoMemory(double floats) {
+    std::snprintf(text_, sizeof text_,
+                  "the engine needs %.3g GiB at once, which this machine does not give; use a "
+                  "smaller batch_size, shorter sequences or a smaller network",
+                  floats * sizeof(float) / (1 << 30));
+  }
+  const char* what() const noexcept override { return text_; }
+
+ private:
+  char text_[160];
+};
+
+inline size_t bytes(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
+
+constexpr int64_t kMostFloats = int64_t{1} << 60;  // far above any memory, far below overflow
+
 // Zero-filled floats that begin on a cache line.
 class AlignedFloats {
  public:
+  // Throws NoMemory, and is then as it was.
   void assign(int64_t size) {
-    size_ = round_up(size, kAlignment);
-    block_.reset(new float[static_cast<size_t>(size_ + kAlignment)]());
+    const int64_t rounded = round_up(size, kAlignment);
+    try {
+      block_.reset(new float[static_cast<size_t>(rounded + kAlignment)]());
+    } catch (const std::bad_alloc&) {
+      throw NoMemory(static_cast<double>(size));
+    }
+    size_ = rounded;
     const auto address = reinterpret_cast<uintptr_t>(block_.get());
     data_ = block_.get() + (64 - address % 64) % 64 / sizeof(float);
   }
   float* data() { return data_; }
   const float* data() const { return data_; }
   int64_t size() const { return size_; }
-  void zero() {
-    if (size_) std::memset(data_, 0, static_cast<size_t>(size_) * sizeof(float));
-  }
 
  private:
   std::unique_ptr<float[]> block_;
@@ -38,14 +62,18 @@ class AlignedFloats {
 // Layers ask for their buffers one by one; allocate() then places them all in one zeroed block.
 class Arena {
  public:
-  void clear() { requests_.clear(); }
+  void clear() {
+    requests_.clear();
+    total_ = 0;
+  }
   void want(float** pointer, int64_t size) {
     requests_.push_back({pointer, round_up(size, kAlignment)});
+    total_ += requests_.back().size;
+    if (total_ > kMostFloats) throw NoMemory(static_cast<double>(total_));
   }
+  // Throws NoMemory, and then every pointer is as it was.
   void allocate() {
-    int64_t total = 0;
-    for (const auto& request : requests_) total += request.size;
-    block_.assign(total);
+    block_.assign(total_);
     float* at = block_.data();
     for (const auto& request : requests_) {
       *request.pointer = at;
@@ -59,6 +87,7 @@ class Arena {
     int64_t size;
   };
   std::vector<Request> requests_;
+  int64_t total_ = 0;
   AlignedFloats block_;
 };
 

@@ -3,6 +3,9 @@
 #include <algorithm>
 
 namespace headgate {
+namespace {
+constexpr int64_t kMostRows = int64_t{1} << 36;
+}  // namespace
 
 void Network::add(const std::string& name, std::unique_ptr<Layer> layer) {
   const size_t first = segments_.size();
@@ -25,9 +28,6 @@ void Network::finish() {
 }
 
 void Network::plan(int64_t rows, int64_t sequences, bool training) {
-  rows_ = rows;
-  sequences_ = sequences;
-  training_ = training;
   arena_.clear();
   arena_.want(&input_, rows * input_row());
   for (Slot& slot : slots_) {
@@ -37,10 +37,15 @@ void Network::plan(int64_t rows, int64_t sequences, bool training) {
     if (training) arena_.want(&slot.dy, rows * width);
   }
   arena_.allocate();
+  rows_ = rows;  // only now: when memory ran out, the old workspace and its size stand
+  sequences_ = sequences;
+  training_ = training;
   packed_ = false;
 }
 
 void Network::reserve(const Rows& rows, bool training) {
+  // No machine holds so many rows; fewer cannot overflow a product of sizes.
+  if (rows.total > kMostRows) throw NoMemory(static_cast<double>(rows.total) * 8);
   if (kernels_ != &kernels()) {
     kernels_ = &kernels();
     rows_ = -1;

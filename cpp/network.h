@@ -1,8 +1,10 @@
 // network.h: layers in order over one parameter vector, with one workspace.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "arena.h"
@@ -60,8 +62,9 @@ class Network {
   // Fills gradients(); after forward() with training.
   void backward(const Rows& rows, const RandomKey& random, StopFlag* stop);
 
-  // One caller at a time.
-  std::mutex& mutex() { return mutex_; }
+  // One caller at a time; `owner` is the thread that works with the network, if any.
+  std::timed_mutex& mutex() { return mutex_; }
+  std::atomic<std::thread::id>& owner() { return owner_; }
 
  private:
   struct Slot {
@@ -84,7 +87,8 @@ class Network {
   const Kernels* kernels_ = nullptr;
   int64_t rows_ = 0, sequences_ = 0;
   float* input_ = nullptr;
-  std::mutex mutex_;
+  std::timed_mutex mutex_;
+  std::atomic<std::thread::id> owner_{};
 };
 
 }  // namespace headgate

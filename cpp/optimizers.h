@@ -29,7 +29,6 @@ class Optimizer {
   // One update of `parameters` from `gradients` (which clipping and decay change).
   void step(const Kernels& k, const std::vector<Segment>& segments, float* parameters,
             float* gradients, int64_t size);
-  OptimizerOptions& options() { return options_; }
 
  private:
   void clip(const Kernels& k, float* gradients, int64_t size) const;

@@ -8,8 +8,6 @@
 namespace headgate {
 namespace {
 
-size_t bytes(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
-
 // Lays out the rows of one batch by time; keeps what stands when the shape is the same.
 void lay_out(const Samples& s, const int64_t* order, int64_t n, Rows* rows) {
   const int64_t first = s.length[order[0]];

@@ -60,9 +60,7 @@ GREEN = (
 
 RED = (
     # forward
-    Change(
-        "r's sign", RECURRENCE, "sigmoid(acc[i][3 * p])", "sigmoid(sub(set1(0), acc[i][3 * p]))"
-    ),
+    Change("r's sign", RECURRENCE, "sigmoid(r_sum)", "sigmoid(sub(set1(0), r_sum))"),
     Change(
         "z's sign, reset before",
         RECURRENCE,

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <optional>
+#include <stdexcept>
+#include <thread>
 
 #include "network.h"
 #include "parallel.h"
@@ -29,20 +31,82 @@ void require(bool condition, const char* message) {
   if (!condition) throw nb::value_error(message);
 }
 
+// Signals are handled in the main thread only; the others need not ask.
+bool in_main_thread() {
+  thread_local const bool main = [] {
+    const nb::module_ threading = nb::module_::import_("threading");
+    return threading.attr("main_thread")().attr("ident").equal(threading.attr("get_ident")());
+  }();
+  return main;
+}
+
+bool finalizing() {
+#if PY_VERSION_HEX >= 0x030D0000
+  return Py_IsFinalizing() != 0;
+#else
+  return _Py_IsFinalizing() != 0;
+#endif
+}
+
+// Releases the GIL. At the end of the process a daemon thread must not ask for it again: before
+// 3.14 Python would end the thread within a destructor, which ends the process with an abort.
+class WithoutGil {
+ public:
+  explicit WithoutGil(bool main) : main_(main), state_(PyEval_SaveThread()) {}
+  ~WithoutGil() {
+    while (!main_ && finalizing()) std::this_thread::sleep_for(std::chrono::seconds(1));
+    PyEval_RestoreThread(state_);
+  }
+  WithoutGil(const WithoutGil&) = delete;
+
+ private:
+  bool main_;
+  PyThreadState* state_;
+};
+
+// The network for this thread alone; `stop` may end the waiting, and then ok() is false.
+class Turn {
+ public:
+  Turn(Network& net, StopFlag* stop) : net_(net), lock_(net.mutex(), std::defer_lock) {
+    // A signal handler may come back to the network that its own thread is working with.
+    if (net.owner().load() == std::this_thread::get_id())
+      throw std::runtime_error(
+          "this network is at work in this very thread, so a signal handler cannot use it (except "
+          "for state_dict and save); set a flag in the handler and act on it in a callback");
+    while (!lock_.try_lock_for(std::chrono::milliseconds(20)))
+      if (stop->poll()) return;
+    net.owner().store(std::this_thread::get_id());
+  }
+  ~Turn() {
+    if (lock_) net_.owner().store(std::thread::id());
+  }
+  bool ok() const { return lock_.owns_lock(); }
+
+ private:
+  Network& net_;
+  std::unique_lock<std::timed_mutex> lock_;
+};
+
+bool ask(void*) {
+  nb::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
 // Runs `work(stop)` without the GIL, one caller per network. Ctrl-C sets the flag; the error it
 // raised is thrown once the engine is at rest.
 template <class Work>
 auto run(Network& net, Work work) {
-  struct Ask {
-    static bool ask(void*) {
-      nb::gil_scoped_acquire gil;
-      return PyErr_CheckSignals() != 0;
-    }
-  };
-  StopFlag stop(&Ask::ask, nullptr);
-  nb::gil_scoped_release release;
-  std::lock_guard<std::mutex> lock(net.mutex());
-  return work(&stop);
+  const bool main = in_main_thread();
+  StopFlag stop = main ? StopFlag(&ask, nullptr) : StopFlag();
+  using Result = decltype(work(&stop));
+  std::optional<Result> result;
+  {
+    WithoutGil release(main);
+    Turn turn(net, &stop);
+    if (turn.ok()) result = work(&stop);
+  }
+  if (!result) throw nb::python_error();
+  return *result;
 }
 
 void raise_if_stopped(Status status) {
@@ -204,19 +268,28 @@ void bind_network(nb::module_& m) {
           "get_parameters",
           [](Network& net, FloatsOut out) {
             require(static_cast<int64_t>(out.shape(0)) == net.parameter_count(), "size");
-            std::lock_guard<std::mutex> lock(net.mutex());
-            std::copy_n(net.parameters(), net.parameter_count(), out.data());
+            const auto copy = [&](StopFlag*) {
+              std::copy_n(net.parameters(), net.parameter_count(), out.data());
+              return true;
+            };
+            // A signal handler may ask while its thread trains: no update is under way then.
+            if (net.owner().load() == std::this_thread::get_id())
+              copy(nullptr);
+            else
+              run(net, copy);
           },
-          "out"_a.noconvert(), nb::call_guard<nb::gil_scoped_release>())
+          "out"_a.noconvert())
       .def(
           "set_parameters",
           [](Network& net, Floats values) {
             require(static_cast<int64_t>(values.shape(0)) == net.parameter_count(), "size");
-            std::lock_guard<std::mutex> lock(net.mutex());
-            std::copy_n(values.data(), net.parameter_count(), net.parameters());
-            net.changed();
+            run(net, [&](StopFlag*) {
+              std::copy_n(values.data(), net.parameter_count(), net.parameters());
+              net.changed();
+              return true;
+            });
           },
-          "values"_a.noconvert(), nb::call_guard<nb::gil_scoped_release>())
+          "values"_a.noconvert())
       .def(
           "get_gradients",
           [](Network& net, FloatsOut out) {
@@ -312,11 +385,12 @@ void bind_training(nb::module_& m) {
       .def(
           "restore",
           [](TrainerHolder& self, std::optional<FloatsOut> state) {
-            Network& net = self.trainer.network();
-            std::lock_guard<std::mutex> lock(net.mutex());
-            self.trainer.restore(state ? state->data() : nullptr);
+            run(self.trainer.network(), [&](StopFlag*) {
+              self.trainer.restore(state ? state->data() : nullptr);
+              return true;
+            });
           },
-          "state"_a.none().noconvert(), nb::call_guard<nb::gil_scoped_release>());
+          "state"_a.none().noconvert());
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ class Dense final : public Layer {
   void pack(const Kernels& k, const float* parameters, Use use) override {
     const float* weight = parameters + weight_;
     k.pack(weight, 1, inputs_, inputs_, outputs_, packed_, k.lanes, inputs_ * k.lanes);
-    std::memcpy(bias_padded_, parameters + bias_, static_cast<size_t>(outputs_) * sizeof(float));
+    std::memcpy(bias_padded_, parameters + bias_, bytes(outputs_));
     if (use.input_gradient)
       k.pack(weight, inputs_, 1, outputs_, inputs_, packed_back_, k.lanes, outputs_ * k.lanes);
   }
@@ -100,12 +100,13 @@ void weight_gradient(const Pass& pass, const WeightGradient& g) {
   if (g.inputs < k.lanes) {
     // Few inputs would leave most lanes idle: compute the transpose, lanes along the outputs.
     const int64_t n = (g.blocks - 1) * g.stride + g.size, row = g.blocks * g.stride;
-    const GemmArgs args{g.inputs, n,       g.count,   g.x, 1,       g.x_row, g.dy,
-                        g.dy_row, k.lanes, g.scratch, row, nullptr, false,   true};
-    k.gemm(args, 0, g.inputs);
+    stoppable_for(pass, n, 6 * k.lanes, work, [&](int64_t begin, int64_t end) {
+      k.gemm({g.inputs, end - begin, g.count, g.x, 1, g.x_row, g.dy + begin, g.dy_row, k.lanes,
+              g.scratch + begin, row, nullptr, false, true},
+             0, g.inputs);
+    });
     for (int64_t block = 0; block < g.blocks && g.inputs == 1; ++block)
-      std::memcpy(g.gradient + block * g.size, g.scratch + block * g.stride,
-                  static_cast<size_t>(g.size) * sizeof(float));
+      std::memcpy(g.gradient + block * g.size, g.scratch + block * g.stride, bytes(g.size));
     for (int64_t block = 0; block < g.blocks && g.inputs > 1; ++block)
       for (int64_t j = 0; j < g.size; ++j)
         for (int64_t i = 0; i < g.inputs; ++i)

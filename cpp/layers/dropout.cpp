@@ -26,7 +26,7 @@ class Dropout final : public Layer {
   void forward(const Pass& pass, const Io& io) override {
     const int64_t width = padded(pass.k, inputs_), size = io.count * width;
     if (!pass.training) {
-      std::memcpy(io.y, io.x, static_cast<size_t>(size) * sizeof(float));
+      std::memcpy(io.y, io.x, bytes(size));
       return;
     }
     draw(pass, width, io.pooled);

@@ -138,8 +138,6 @@ class Gru final : public Layer {
   }
 
  private:
-  static size_t bytes(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
-
   GruArgs arguments(const Pass& pass) const {
     return {outputs_,
             padded(pass.k, outputs_),

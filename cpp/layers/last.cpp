@@ -25,9 +25,6 @@ class Last final : public Layer {
     for (int64_t i = 0; i < pass.rows.sequences; ++i)
       std::memcpy(io.dx + pass.rows.last_row(i) * width, io.dy + i * width, bytes(width));
   }
-
- private:
-  static size_t bytes(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
 };
 
 }  // namespace

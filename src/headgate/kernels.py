@@ -29,6 +29,12 @@ if _engine.isa_request_failed():
         f"{', '.join(_engine.available_isas())}; unset HEADGATE_ISA or name one of them"
     )
 
+_threads = os.environ.get("HEADGATE_NUM_THREADS", "").strip()
+if _threads and not (_threads.isdecimal() and 1 <= int(_threads[:4]) <= 256):
+    raise InputError(
+        f"HEADGATE_NUM_THREADS={_threads!r} must be a number between 1 and 256; correct or unset it"
+    )
+
 
 def isa() -> str:
     """The instruction set in use: "generic", "avx2", "avx512" or "neon"."""

@@ -89,6 +89,15 @@ class Network:
             ]
         ).astype(np.float32)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # for pickle, copy and joblib: the engine's part as one vector
+        return {**self.__dict__, "_engine": self._engine.get_vector()}
+
+    def __setstate__(self, facts: dict[str, Any]) -> None:
+        self.__dict__.update(facts)
+        self._engine = Engine(self.spec)
+        self._engine.set_vector(facts["_engine"])
+
     # -- weights and state ------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Float32]:
@@ -102,7 +111,12 @@ class Network:
             InputError: names or shapes differ, or a value is not finite; nothing is changed then.
         """
         shapes = self._engine.shapes
-        given = {str(name): value for name, value in dict(tensors).items()}
+        if not isinstance(tensors, Mapping):
+            raise InputError(
+                f"tensors must be a dict of arrays by name, got {type(tensors).__name__}; "
+                f"expected {list(shapes)}"
+            )
+        given = {str(name): value for name, value in tensors.items()}
         if set(given) != set(shapes):
             missing, extra = sorted(set(shapes) - set(given)), sorted(set(given) - set(shapes))
             raise InputError(
@@ -115,7 +129,15 @@ class Network:
                 value = value.detach()
             arrays[name] = as_values(name, value)
             if arrays[name].shape != shapes[name]:
-                raise InputError(f"{name} must have shape {shapes[name]}, got {arrays[name].shape}")
+                hint = ""
+                if "bias_hh" in name and arrays[name].size * 2 == shapes[name][0] * 3:
+                    hint = (
+                        "; with reset_after=False the candidate has one bias, so the third part of "
+                        "bias_hh is absent: weights made by PyTorch need reset_after=True"
+                    )
+                raise InputError(
+                    f"{name} must have shape {shapes[name]}, got {arrays[name].shape}{hint}"
+                )
         self._engine.set_vector(self._engine.join(arrays))
 
     @property
@@ -169,12 +191,15 @@ class Network:
 
         With ``stateful=True`` row i of a batch continues row i of the batch before, and the first
         batch of an epoch continues the last of the epoch before; gradients stop at batch borders
-        (truncated back-propagation through time).
+        (truncated back-propagation through time). Every fit begins its shuffling and its dropout
+        from the network's seed anew; for other orders call it once with more epochs.
 
         Raises:
             InputError: data or options do not fit; nothing is changed.
-            DivergenceError: the loss left the sensible; the last good weights are kept.
-            KeyboardInterrupt: Ctrl-C; the weights are those after the last whole update.
+            DivergenceError: the loss left the sensible; the weights are those with which the
+                last epoch that began well began.
+            KeyboardInterrupt: Ctrl-C; the weights are those after the last whole update (with
+                early stopping: the best).
         """
         try:
             settings = FitOptions(**options)
@@ -193,7 +218,8 @@ class Network:
         if early_stopping is not None:
             used.append(stop_early(early_stopping))
         carried = self._carried_state(settings, len(table), state)
-        before, self.history = self.history, History()
+        history = History()  # not self.history: a callback or another thread may fit meanwhile
+        before, self.history = self.history, history
         try:
             run_epochs(
                 self._engine,
@@ -205,14 +231,15 @@ class Network:
                 validation=validation,
                 callbacks=used,
                 progress=progress,
-                history=self.history,
+                history=history,
                 publish_state=self._publish,
             )
         except InputError:  # refused before or between epochs: a fit that did nothing is no fit
-            if not len(self.history.loss):
+            if not history.losses:
                 self.history = before
             raise
-        return self.history
+        self.history = history
+        return history
 
     def _validation_table(self, data: Any) -> SampleTable | None:
         if data is None:
@@ -233,6 +260,8 @@ class Network:
                 raise InputError("state goes with stateful=True; without it batches start at zero")
             return None
         if not self._stacks():
+            if state is not None:
+                raise InputError("this network has no recurrent layer, so it takes no state")
             return None
         if samples % settings.batch_size:
             raise InputError(
@@ -297,6 +326,7 @@ class Network:
         """
         table = self._table(X, None, lengths, targets=False)
         check_size("batch_size", batch_size, maximum=1 << 31)
+        samples = table.to_engine()  # checked before anything is sized by it
         n = len(table)
         every, outputs = self.spec.readout == "every", self.spec.output_size
         as_list = every and is_list_of_sequences(X)
@@ -315,7 +345,7 @@ class Network:
             if not self._stacks():
                 raise InputError("this network has no recurrent layer, so it has no state")
             state_out = np.empty(int(self._engine.raw.state_size) * n, np.float32)
-        self._engine.raw.predict(table.to_engine(), batch_size, state_in, state_out, out_start, out)
+        self._engine.raw.predict(samples, batch_size, state_in, state_out, out_start, out)
         result: Any
         if not every:
             result = out

@@ -57,6 +57,8 @@ class SampleTable:
 
     def to_engine(self) -> Any:
         """The engine's view of this table."""
+        if len(self.starts) == 0:
+            raise InputError("the sample table has no samples")
         given = (self.x_shift, self.x_scale, self.y_shift, self.y_scale)
         if (self.x_shift is None) != (self.x_scale is None):
             raise InputError("x_shift and x_scale belong together: give both or neither")
@@ -79,6 +81,11 @@ class SampleTable:
             )
         except ValueError as error:
             raise InputError(f"the sample table is inconsistent: {error}") from None
+        except TypeError:  # nanobind's, which lists signatures
+            raise InputError(
+                "the sample table is inconsistent: x must be (S, I), starts, lengths, y_starts and "
+                "scaling (N,), y_stride and output_size integers"
+            ) from None
 
     def take(self, chosen: slice | Int64) -> SampleTable:
         """The table of a choice of samples; values are shared."""
@@ -106,6 +113,10 @@ def as_values(name: str, value: Any) -> Float32:
     """``value`` as a finite float32 array; says by name and place what is wrong otherwise."""
     try:
         array = np.asanyarray(value)
+    except (TypeError, RuntimeError) as error:  # such as a tensor on another device
+        raise InputError(
+            f"{name} cannot become a NumPy array: {error}; pass a NumPy array"
+        ) from None
     except ValueError:
         raise InputError(
             f"{name} is not a regular array; pass a list of arrays when lengths differ"

@@ -70,10 +70,10 @@ class Ensemble:
         shortest = min(len(history.loss) for history in histories)
         best = [history.best_epoch for history in histories if history.best_epoch is not None]
         return History(
-            loss=np.mean([history.loss[:shortest] for history in histories], axis=0),
-            val_loss=np.mean([h.val_loss[:shortest] for h in histories], axis=0)
+            losses=np.mean([history.loss[:shortest] for history in histories], axis=0).tolist(),
+            val_losses=np.mean([h.val_loss[:shortest] for h in histories], axis=0).tolist()
             if validation is not None
-            else np.empty(0),
+            else [],
             seconds=sum(history.seconds for history in histories),
             best_epoch=int(np.median(best)) if best else None,
             stopped_early=any(history.stopped_early for history in histories),

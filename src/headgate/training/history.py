@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,30 +10,46 @@ import numpy as np
 import numpy.typing as npt
 
 
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 @dataclass
 class History:
     """Losses by epoch.
 
     Attributes:
-        loss: (E,) float64, mean over all targets of an epoch, each measured before its update.
-        val_loss: (E,) float64, empty without validation data.
+        losses: mean over all targets of an epoch, each measured before its update; filled while
+            training. ``loss`` is the same as an array.
+        val_losses: validation loss after each epoch, empty without validation data; ``val_loss``
+            as an array.
         seconds: how long the fit took.
         best_epoch: 0-based epoch of the lowest validation loss (training loss without), or None.
         stopped_early: whether a callback ended the fit.
     """
 
-    loss: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    val_loss: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    losses: list[float] = field(default_factory=list)
+    val_losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
     best_epoch: int | None = None
     stopped_early: bool = False
 
+    @property
+    def loss(self) -> npt.NDArray[np.float64]:
+        """(E,) float64."""
+        return np.asarray(self.losses, np.float64)
+
+    @property
+    def val_loss(self) -> npt.NDArray[np.float64]:
+        """(E,) float64; empty without validation data."""
+        return np.asarray(self.val_losses, np.float64)
+
     def __repr__(self) -> str:
-        if not len(self.loss):
+        if not self.losses:
             return "History(no epochs)"
-        tail = f", val_loss {self.val_loss[-1]:.6g}" if len(self.val_loss) else ""
+        tail = f", val_loss {self.val_losses[-1]:.6g}" if self.val_losses else ""
         return (
-            f"History({len(self.loss)} epochs, loss {self.loss[-1]:.6g}{tail}, "
+            f"History({len(self.losses)} epochs, loss {self.losses[-1]:.6g}{tail}, "
             f"{self.seconds:.3f} s)"
         )
 
@@ -45,10 +62,10 @@ class History:
         return axes
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-able values."""
+        """As JSON-able values; a loss that is not finite as None."""
         return {
-            "loss": self.loss.tolist(),
-            "val_loss": self.val_loss.tolist(),
+            "loss": [_finite(value) for value in self.losses],
+            "val_loss": [_finite(value) for value in self.val_losses],
             "seconds": self.seconds,
             "best_epoch": self.best_epoch,
             "stopped_early": self.stopped_early,
@@ -58,8 +75,8 @@ class History:
     def from_dict(cls, data: dict[str, Any]) -> History:
         """The inverse of :meth:`to_dict`."""
         return cls(
-            loss=np.asarray(data["loss"], np.float64),
-            val_loss=np.asarray(data["val_loss"], np.float64),
+            losses=np.asarray(data["loss"], np.float64).tolist(),  # None comes back as nan
+            val_losses=np.asarray(data["val_loss"], np.float64).tolist(),
             seconds=float(data["seconds"]),
             best_epoch=data["best_epoch"],
             stopped_early=bool(data["stopped_early"]),

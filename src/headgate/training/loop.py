@@ -43,13 +43,13 @@ class FitOptions:
     clip_value: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("shuffle", "stateful"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise InputError(f"{name} must be True or False, got {shown(getattr(self, name))}")
         check_size("epochs", self.epochs, minimum=0, maximum=1 << 31)
         check_size("batch_size", self.batch_size, maximum=1 << 31)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("loss", self.loss, LOSSES)
-        for name in ("shuffle", "stateful"):
-            if not isinstance(getattr(self, name), (bool, np.bool_)):
-                raise InputError(f"{name} must be True or False, got {shown(getattr(self, name))}")
         for name in ("learning_rate", "weight_decay", "momentum", "clip_norm", "clip_value"):
             value = getattr(self, name)
             if value is None and name.startswith("clip"):
@@ -77,7 +77,7 @@ class FitOptions:
 
 
 def _zero_prediction_loss(table: SampleTable, loss: str) -> float:
-    """The loss of predicting zeros, over at most 100,000 values: a scale for divergence."""
+    """The loss of predicting zero for the farthest target: a scale for divergence."""
     if table.y is None or table.y_starts is None:
         return 0.0
     y = table.y.reshape(-1)
@@ -88,8 +88,9 @@ def _zero_prediction_loss(table: SampleTable, loss: str) -> float:
         )
         pairs = np.stack([y[table.y_starts], y[last + table.output_size - 1]])
         y = ((pairs - table.y_shift) / table.y_scale).ravel()
-    y = y[:: max(1, y.size // 100_000)].astype(np.float64)
-    return float(np.mean(y * y if loss == "mse" else np.abs(y)))
+    y = np.array([y.min(), y.max()], np.float64)
+    # The largest, not the mean: a batch may hold little but the one great value of a series.
+    return float(np.max(y * y if loss == "mse" else np.abs(y)))
 
 
 def _diverged(options: FitOptions, epoch: int, update: int, loss: float) -> DivergenceError:
@@ -154,9 +155,8 @@ def run_epochs(
         raise InputError("early stopping needs validation data; pass validation_data=(X, Y) to fit")
     best = _Best() if restores else None
     parameters = asdict(options)
-    losses: list[float] = []
     updates = 0
-    val_losses: list[float] = []
+    losses, val_losses = history.losses, history.val_losses
     begin = time.perf_counter()
     try:
         with Progress(options.epochs, "training", progress) as bar:
@@ -195,10 +195,8 @@ def run_epochs(
             raise _diverged(options, len(losses) - 1, updates, last_loss)
     finally:
         history.seconds = time.perf_counter() - begin
-        history.loss = np.asarray(losses, np.float64)
-        history.val_loss = np.asarray(val_losses, np.float64)
-        curve = history.val_loss if len(val_losses) else history.loss
-        history.best_epoch = int(np.argmin(curve)) if len(curve) else None
+        curve = history.val_loss if val_losses else history.loss
+        history.best_epoch = int(np.nanargmin(curve)) if np.isfinite(curve).any() else None
         if best is not None:
             best.restore(engine, state)
         publish_state(state)
