@@ -60,14 +60,14 @@ GREEN = (
 
 RED = (
     # forward
-    Change("r's sign", RECURRENCE, "sigmoid(r_sum)", "sigmoid(sub(set1(0), r_sum))"),
+    Change("r's sign", RECURRENCE, "sigmoid(acc[i / P][i % P * 3])", "sigmoid(sub(set1(0), acc[i / P][i % P * 3]))"),
     Change(
         "z's sign, reset before",
         RECURRENCE,
         "sigmoid(acc[i][2 * p + 1])",
         "sigmoid(sub(set1(0), acc[i][2 * p + 1]))",
     ),
-    Change("n's sign", RECURRENCE, "tanh(fma(r, q,", "tanh(fnma(r, q,"),
+    Change("n's sign", RECURRENCE, "tanh(fma(r[i],", "tanh(fnma(r[i],"),
     Change("z for 1 - z", RECURRENCE, "fma(z, sub(h, n), n)", "fma(z, sub(n, h), h)"),
     Change("no b_hn", RECURRENCE, "load(a.bias_hidden + u + p * kLanes)", "set1(0)"),
     Change("r * h without r", RECURRENCE, "mul(r, load(s.before + at))", "load(s.before + at)"),

@@ -1,6 +1,7 @@
 // gemm.inl: packed matrix products, and the register tile that the recurrence shares.
 
-constexpr int64_t kDepthBlock = 256;  // K is cut into these, by K alone, so sums never depend on M
+constexpr int64_t kDepthBlock = 128;  // K is cut into these, by K alone, so sums never depend on M
+constexpr int64_t kRowsToPack = 16;   // rows of C from which copying B's block pays
 
 // acc[R][NV] += rows of A times NV strips of B, one step of k after the other.
 template <int R, int NV, bool UnitK>
@@ -78,40 +79,63 @@ static inline vf load_part(const float* p, int64_t count) {
   return load(part);
 }
 
-// One tile of C: R rows, NV strips, one block of k. `columns` is how many of the tile may be
-// written.
+// One block of k of a few strips of C, and where B's block lies.
+struct GemmBlock {
+  int64_t k0, k_count, strip, columns;  // columns that may be written, from `strip` on
+  const float* b;
+  int64_t b_k, b_strip;
+};
+
 template <int R, int NV, bool UnitK>
-static void gemm_tile(const GemmArgs& g, int64_t m, int64_t strip, int64_t k0, int64_t k_count,
-                      int64_t columns) {
-  float* c = g.c + m * g.ldc + strip * kLanes;
-  const bool whole = columns >= NV * kLanes, carry = k0 > 0 || g.accumulate;
+static void gemm_tile(const GemmArgs& g, const GemmBlock& block, int64_t m) {
+  float* c = g.c + m * g.ldc + block.strip * kLanes;
+  const bool whole = block.columns >= NV * kLanes, carry = block.k0 > 0 || g.accumulate;
   vf acc[R][NV];
   for (int v = 0; v < NV; ++v) {
-    const vf start = g.bias && !carry ? load(g.bias + (strip + v) * kLanes) : set1(0.0f);
+    const vf start = g.bias && !carry ? load(g.bias + (block.strip + v) * kLanes) : set1(0.0f);
     for (int i = 0; i < R; ++i) acc[i][v] = start;
   }
-  chain<R, NV, UnitK>(g.a + m * g.a_row + k0 * g.a_k, g.a_row, g.a_k, k_count,
-                      g.b + strip * g.b_strip + k0 * g.b_k, g.b_k, g.b_strip, acc);
+  chain<R, NV, UnitK>(g.a + m * g.a_row + block.k0 * g.a_k, g.a_row, g.a_k, block.k_count, block.b,
+                      block.b_k, block.b_strip, acc);
   if (carry)
     for (int i = 0; i < R; ++i)
       for (int v = 0; v < NV; ++v)
-        acc[i][v] = add(load_part(c + i * g.ldc + v * kLanes, columns - v * kLanes), acc[i][v]);
+        acc[i][v] =
+            add(load_part(c + i * g.ldc + v * kLanes, block.columns - v * kLanes), acc[i][v]);
   for (int i = 0; i < R; ++i)
     for (int v = 0; v < NV; ++v) {
       if (whole)
         store(c + i * g.ldc + v * kLanes, acc[i][v]);
       else
-        store_part(c + i * g.ldc + v * kLanes, acc[i][v], columns - v * kLanes);
+        store_part(c + i * g.ldc + v * kLanes, acc[i][v], block.columns - v * kLanes);
     }
 }
 
 template <int R, int NV, bool UnitK>
-static void gemm_rows(const GemmArgs& g, int64_t m0, int64_t m1, int64_t strip, int64_t k0,
-                      int64_t k_count, int64_t columns) {
-  for (; m0 + R <= m1; m0 += R) gemm_tile<R, NV, UnitK>(g, m0, strip, k0, k_count, columns);
+static void gemm_rows(const GemmArgs& g, const GemmBlock& block, int64_t m0, int64_t m1) {
+  for (; m0 + R <= m1; m0 += R) gemm_tile<R, NV, UnitK>(g, block, m0);
   if constexpr (R > 1) {
-    if (m0 < m1) gemm_rows<(R > 4 ? 4 : R - 1), NV, UnitK>(g, m0, m1, strip, k0, k_count, columns);
+    if (m0 < m1) gemm_rows<(R > 4 ? 4 : R - 1), NV, UnitK>(g, block, m0, m1);
   }
+}
+
+// NV strips from `strip` on, for all rows. A block of B whose rows lie apart is copied first when
+// many rows will read it: side by side it stays in the first-level cache.
+template <int R, int NV, bool UnitK>
+static void gemm_strips(const GemmArgs& g, int64_t m0, int64_t m1, int64_t strip, int64_t k0,
+                        int64_t k_count, int64_t columns) {
+  GemmBlock block{k0,    k_count,  strip, columns, g.b + strip * g.b_strip + k0 * g.b_k,
+                  g.b_k, g.b_strip};
+  float copy[NV * kDepthBlock * kLanes];
+  if (g.b_k > NV * kLanes && m1 - m0 >= kRowsToPack) {
+    for (int64_t k = 0; k < k_count; ++k)
+      for (int v = 0; v < NV; ++v)
+        store(copy + (k * NV + v) * kLanes, load(block.b + k * g.b_k + v * g.b_strip));
+    block.b = copy;
+    block.b_k = NV * kLanes;
+    block.b_strip = kLanes;
+  }
+  gemm_rows<R, NV, UnitK>(g, block, m0, m1);
 }
 
 // How many strips go in threes; the rest are pairs, or a single one when there is no other. Two
@@ -129,11 +153,11 @@ static void gemm_panels(const GemmArgs& g, int64_t m0, int64_t m1) {
     const int64_t k_count = g.k - k0 < kDepthBlock ? g.k - k0 : kDepthBlock;
     int64_t s = 0;
     for (; s < threes; s += 3)
-      gemm_rows<kRowTile, 3, UnitK>(g, m0, m1, s, k0, k_count, columns - s * kLanes);
+      gemm_strips<kRowTile, 3, UnitK>(g, m0, m1, s, k0, k_count, columns - s * kLanes);
     for (; s + 2 <= strips; s += 2)
-      gemm_rows<kRowTile == 4 ? 6 : kRowTile, 2, UnitK>(g, m0, m1, s, k0, k_count,
-                                                        columns - s * kLanes);
-    if (s < strips) gemm_rows<8, 1, UnitK>(g, m0, m1, s, k0, k_count, columns - s * kLanes);
+      gemm_strips<(kRowTile == 4 ? 6 : kRowTile), 2, UnitK>(g, m0, m1, s, k0, k_count,
+                                                            columns - s * kLanes);
+    if (s < strips) gemm_strips<8, 1, UnitK>(g, m0, m1, s, k0, k_count, columns - s * kLanes);
   }
 }
 

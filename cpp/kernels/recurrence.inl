@@ -33,28 +33,29 @@ static inline void after_products(const GruArgs& a, const Step& s, int64_t row, 
                       acc);
 }
 
-// Gates and new state of kLanes units of a sequence, from their pre-activations.
-static inline void after_gates(const Step& s, int64_t row, int64_t u, vf r_sum, vf z_sum, vf q) {
-  float* g = s.gates + row * s.gate_row + u;
-  const int64_t at = row * s.padded + u;
-  const vf r = sigmoid(r_sum);
-  const vf z = sigmoid(z_sum);
-  const vf n = tanh(fma(r, q, load(g + 2 * s.padded)));
-  store(s.after + at, blend(z, n, load(s.before + at)));
-  store(g, r);
-  store(g + s.padded, z);
-  store(g + 2 * s.padded, n);
-  store(s.hidden_part + at, q);
-}
-
+// Gates and new states of a tile. Each function waits long and does little, so all r come first,
+// then all z, then all n: within a window of instructions there is then always another one to run.
 template <int R, int P>
 static inline void after_tile(const GruArgs& a, const Step& s, int64_t row, int64_t panel) {
   vf acc[R][3 * P];
   after_products<R, P>(a, s, row, panel, acc);
-  for (int i = 0; i < R; ++i)
-    for (int p = 0; p < P; ++p)
-      after_gates(s, row + i, (panel + p) * kLanes, acc[i][3 * p], acc[i][3 * p + 1],
-                  acc[i][3 * p + 2]);
+  const int64_t u = panel * kLanes;
+  vf r[R * P], z[R * P], n[R * P];
+  for (int i = 0; i < R * P; ++i) r[i] = sigmoid(acc[i / P][i % P * 3]);
+  for (int i = 0; i < R * P; ++i) z[i] = sigmoid(acc[i / P][i % P * 3 + 1]);
+  for (int i = 0; i < R * P; ++i) {
+    const float* g = s.gates + (row + i / P) * s.gate_row + u + i % P * kLanes;
+    n[i] = tanh(fma(r[i], acc[i / P][i % P * 3 + 2], load(g + 2 * s.padded)));
+  }
+  for (int i = 0; i < R * P; ++i) {
+    float* g = s.gates + (row + i / P) * s.gate_row + u + i % P * kLanes;
+    const int64_t at = (row + i / P) * s.padded + u + i % P * kLanes;
+    store(s.after + at, blend(z[i], n[i], load(s.before + at)));
+    store(g, r[i]);
+    store(g + s.padded, z[i]);
+    store(g + 2 * s.padded, n[i]);
+    store(s.hidden_part + at, acc[i / P][i % P * 3 + 2]);
+  }
 }
 
 // reset_before, first half: r and z, and r * h into hidden_part.
