@@ -60,7 +60,12 @@ GREEN = (
 
 RED = (
     # forward
-    Change("r's sign", RECURRENCE, "sigmoid(acc[i / P][i % P * 3])", "sigmoid(sub(set1(0), acc[i / P][i % P * 3]))"),
+    Change(
+        "r's sign",
+        RECURRENCE,
+        "sigmoid(acc[i / P][i % P * 3])",
+        "sigmoid(sub(set1(0), acc[i / P][i % P * 3]))",
+    ),
     Change(
         "z's sign, reset before",
         RECURRENCE,
