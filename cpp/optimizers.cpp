@@ -1,5 +1,6 @@
 #include "optimizers.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace headgate {
@@ -13,10 +14,18 @@ void Optimizer::clip(const Kernels& k, float* gradients, int64_t size) const {
   }
 }
 
-void Optimizer::decay(const std::vector<Segment>& segments, float* parameters,
+// A cosine's half period, Loshchilov and Hutter 2017; zero from its end on.
+double Optimizer::learning_rate(uint64_t update) const {
+  if (options_.schedule == Schedule::constant) return options_.learning_rate;
+  const auto all = static_cast<double>(options_.schedule_updates);
+  const double done = all > 0 ? std::min(static_cast<double>(update) / all, 1.0) : 0.0;
+  return options_.learning_rate * (1.0 + std::cos(3.14159265358979323846 * done)) / 2.0;
+}
+
+void Optimizer::decay(const std::vector<Segment>& segments, double learning_rate, float* parameters,
                       float* gradients) const {
   const bool decoupled = options_.rule == Rule::adamw;
-  const auto keep = static_cast<float>(1.0 - options_.learning_rate * options_.weight_decay);
+  const auto keep = static_cast<float>(1.0 - learning_rate * options_.weight_decay);
   const auto pull = static_cast<float>(options_.weight_decay);
   for (const Segment& segment : segments) {
     if (!segment.decay) continue;
@@ -31,15 +40,16 @@ void Optimizer::decay(const std::vector<Segment>& segments, float* parameters,
 }
 
 void Optimizer::step(const Kernels& k, const std::vector<Segment>& segments, float* parameters,
-                     float* gradients, int64_t size) {
+                     float* gradients, int64_t size, uint64_t update) {
   const bool adaptive = options_.rule == Rule::adam || options_.rule == Rule::adamw;
   if (first_.size() == 0) {
     first_.assign(size);
     if (adaptive) second_.assign(size);
   }
   clip(k, gradients, size);
-  if (options_.weight_decay > 0) decay(segments, parameters, gradients);
-  const auto rate = static_cast<float>(options_.learning_rate);
+  const double scheduled = learning_rate(update);
+  if (options_.weight_decay > 0) decay(segments, scheduled, parameters, gradients);
+  const auto rate = static_cast<float>(scheduled);
   if (adaptive) {
     power1_ *= options_.beta1;
     power2_ *= options_.beta2;

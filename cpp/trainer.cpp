@@ -40,6 +40,17 @@ void copy_scaled(const float* from, int64_t size, float shift, float scale, floa
   for (int64_t j = 0; j < size; ++j) to[j] = (from[j] - shift) / scale;
 }
 
+// One step whose columns are not all treated alike, row by row; the hidden ones are not read.
+void copy_columns(const Samples& s, const float* x, int64_t hidden, float shift, float scale,
+                  float* to) {
+  const int64_t scaled = s.x_scale ? std::max(s.shifted, hidden) : hidden;
+  for (int64_t row = 0; row < s.segment; ++row, x += s.columns, to += s.columns) {
+    std::fill(to, to + hidden, 0.0f);
+    copy_scaled(x + hidden, scaled - hidden, shift, scale, to + hidden);
+    std::copy(x + scaled, x + s.columns, to + scaled);
+  }
+}
+
 }  // namespace
 
 void gather(const Samples& s, const int64_t* order, int64_t n, bool training, Network* net,
@@ -47,7 +58,8 @@ void gather(const Samples& s, const int64_t* order, int64_t n, bool training, Ne
   lay_out(s, order, n, rows);
   net->reserve(*rows, training);
   batch_samples->resize(static_cast<size_t>(n));
-  const int64_t x_row = net->input_row(), y_row = net->output_row();
+  const int64_t x_row = net->input_row(), y_row = net->output_row(), inputs = s.inputs();
+  const bool alike = !s.x_scale || s.shifted == s.columns;
   if (targets && targets->size() < net->output_count(*rows) * y_row)
     targets->assign(net->output_count(*rows) * y_row);
   for (int64_t i = 0; i < n; ++i) {
@@ -55,20 +67,25 @@ void gather(const Samples& s, const int64_t* order, int64_t n, bool training, Ne
     (*batch_samples)[i] = sample;
     const float shift = s.x_shift ? s.x_shift[sample] : 0.0f;
     const float scale = s.x_scale ? s.x_scale[sample] : 1.0f;
-    const float* x = s.x + s.start[sample] * s.inputs;
-    for (int64_t t = 0; t < rows->length[i]; ++t, x += s.inputs) {
+    const float* x = s.x + s.start[sample] * s.columns;
+    const int64_t steps = rows->length[i];
+    const int64_t open = steps - (s.hidden ? s.known_steps : 0), plain = alike ? open : 0;
+    for (int64_t t = 0; t < plain; ++t, x += inputs) {
       float* to = net->input() + (rows->offset[t] + i) * x_row;
       if (s.x_scale)
-        copy_scaled(x, s.inputs, shift, scale, to);
-      else if (s.inputs == 1)
+        copy_scaled(x, inputs, shift, scale, to);
+      else if (inputs == 1)
         *to = *x;
       else
-        std::memcpy(to, x, bytes(s.inputs));
+        std::memcpy(to, x, bytes(inputs));
     }
+    for (int64_t t = plain; t < steps; ++t, x += inputs)
+      copy_columns(s, x, t < open ? 0 : s.hidden, shift, scale,
+                   net->input() + (rows->offset[t] + i) * x_row);
     if (!targets) continue;
     const float* y = s.y + s.y_start[sample];
-    const int64_t steps = net->pooled() ? 1 : rows->length[i];
-    for (int64_t t = 0; t < steps; ++t, y += s.y_stride) {
+    const int64_t groups = net->pooled() ? 1 : steps;
+    for (int64_t t = 0; t < groups; ++t, y += s.y_stride) {
       float* to = targets->data() + ((net->pooled() ? 0 : rows->offset[t]) + i) * y_row;
       if (s.y_scale)
         copy_scaled(y, s.outputs, s.y_shift[sample], s.y_scale[sample], to);
@@ -97,7 +114,7 @@ bool Trainer::update(const Rows& rows, const RandomKey& random, StopFlag* stop) 
   if (stop && stop->poll()) return false;
   float* gradients = const_cast<float*>(net_->gradients());
   optimizer_.step(net_->k(), net_->segments(), net_->parameters(), gradients,
-                  net_->parameter_count());
+                  net_->parameter_count(), updates_);
   net_->changed();
   return true;
 }
@@ -116,9 +133,10 @@ EpochResult Trainer::epoch(const Samples& samples, const int64_t* order, int64_t
       break;
     }
     const int64_t count = net_->output_count(rows_);
-    const double loss = loss_and_gradient(loss_, y, targets_.data(), count, samples.outputs,
+    const int64_t width = net_->output_size();
+    const double loss = loss_and_gradient(loss_, y, targets_.data(), count, width,
                                           net_->output_row(), net_->output_gradient());
-    const double weight = static_cast<double>(count * samples.outputs);
+    const double weight = static_cast<double>(count * width);
     result.last_loss = loss / weight;
     if (!(result.last_loss <= limit)) {  // NaN fails too
       result.status = Status::diverged;
@@ -167,18 +185,18 @@ Status for_batches(Network* net, const Samples& samples, int64_t batch_size, con
 
 }  // namespace
 
-EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size, Loss loss,
-                     const float* state, StopFlag* stop) {
+EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size,
+                     const LossOptions& loss, const float* state, StopFlag* stop) {
   EpochResult result;
   AlignedFloats targets;
   double total = 0.0, weight = 0.0;
   result.status = for_batches(net, samples, batch_size, state, &targets, stop,
                               [&](const Rows& rows, int64_t, const float* y) {
                                 const int64_t count = net->output_count(rows);
-                                total +=
-                                    loss_and_gradient(loss, y, targets.data(), count,
-                                                      samples.outputs, net->output_row(), nullptr);
-                                weight += static_cast<double>(count * samples.outputs);
+                                const int64_t width = net->output_size();
+                                total += loss_and_gradient(loss, y, targets.data(), count, width,
+                                                           net->output_row(), nullptr);
+                                weight += static_cast<double>(count * width);
                               });
   result.loss = result.last_loss = weight > 0 ? total / weight : 0.0;
   return result;
@@ -211,7 +229,7 @@ Status rollout(Network* net, const float* x, int64_t steps0, int64_t steps, floa
   int64_t length = steps0;
   Samples samples;
   samples.count = 1;
-  samples.inputs = net->input_size();
+  samples.columns = net->input_size();
   samples.start = &start;
   samples.length = &length;
   samples.x = x;

@@ -1,6 +1,7 @@
 // trainer.h: how data reach the network, and one epoch of training.
 #pragma once
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "losses.h"
@@ -13,10 +14,11 @@ namespace headgate {
 // and chunks of a long text are all this. Nothing is materialised.
 struct Samples {
   int64_t count = 0;
-  const float* x = nullptr;  // [S, inputs]
-  int64_t inputs = 0;
+  const float* x = nullptr;  // [S, columns]
+  int64_t columns = 0;
+  int64_t segment = 1;               // rows of x that make one step
   const int64_t* start = nullptr;    // [count] first row of x
-  const int64_t* length = nullptr;   // [count] rows of x, at least 1
+  const int64_t* length = nullptr;   // [count] steps, at least 1 and more than known_steps
   const float* y = nullptr;          // flat targets; null when there are none
   const int64_t* y_start = nullptr;  // [count] index of the first target in y
   int64_t y_stride = 0;              // from one target step to the next
@@ -24,6 +26,11 @@ struct Samples {
   // Per sample, or null: the network sees (x - x_shift) / x_scale, and is asked for
   // (y - y_shift) / y_scale.
   const float *x_shift = nullptr, *x_scale = nullptr, *y_shift = nullptr, *y_scale = nullptr;
+  int64_t shifted = 0;  // x_shift and x_scale are for that many leading columns
+  // In the last known_steps steps the first `hidden` columns are zero, whatever x holds there.
+  int64_t known_steps = 0, hidden = 0;
+
+  int64_t inputs() const { return segment * columns; }
 };
 
 // Fills `rows`, the network's input and `targets` (when not null) with samples order[0..n).
@@ -43,8 +50,8 @@ struct EpochResult {
 // Training that can be continued epoch by epoch; owns the optimiser's state.
 class Trainer {
  public:
-  Trainer(Network* net, const OptimizerOptions& options, Loss loss, uint64_t seed)
-      : net_(net), optimizer_(options), loss_(loss), seed_(seed) {}
+  Trainer(Network* net, const OptimizerOptions& options, LossOptions loss, uint64_t seed)
+      : net_(net), optimizer_(options), loss_(std::move(loss)), seed_(seed) {}
 
   // One pass over order[0..n) in batches. state: [per recurrent layer][batch_size, H], carried from
   // batch to batch and back to the caller, or null to begin every batch with zeros. A loss that is
@@ -61,7 +68,7 @@ class Trainer {
 
   Network* net_;
   Optimizer optimizer_;
-  Loss loss_;
+  LossOptions loss_;
   uint64_t seed_, updates_ = 0;
   Rows rows_;
   AlignedFloats targets_;
@@ -70,8 +77,8 @@ class Trainer {
 };
 
 // Mean loss over the samples, without learning. state: [per recurrent layer][count, H] or null.
-EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size, Loss loss,
-                     const float* state, StopFlag* stop);
+EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size,
+                     const LossOptions& loss, const float* state, StopFlag* stop);
 
 // Predictions of every sample, scaled back. out_start: [count] row of `out` ([rows, O]) where a
 // sample's predictions begin. state_in, state_out: [per recurrent layer][count, H] or null.

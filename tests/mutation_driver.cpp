@@ -48,7 +48,7 @@ extern "C" __attribute__((visibility("default"))) double headgate_run(
   Samples samples;
   samples.count = n;
   samples.x = x;
-  samples.inputs = inputs;
+  samples.columns = inputs;
   samples.start = start.data();
   samples.length = lengths;
   samples.y = y;
@@ -63,7 +63,7 @@ extern "C" __attribute__((visibility("default"))) double headgate_run(
   OptimizerOptions options;
   options.rule = Rule::sgd;
   options.learning_rate = 1e-30;
-  Trainer trainer(&net, options, static_cast<Loss>(loss), 0);
+  Trainer trainer(&net, options, {static_cast<Loss>(loss), {}}, 0);
   const EpochResult result =
       trainer.epoch(samples, order.data(), n, n, carried.data(), 1e30, nullptr);
   for (int64_t i = 0; i < net.parameter_count(); ++i) gradients[i] = net.gradients()[i];

@@ -166,6 +166,13 @@ def test_wrong_inputs(x: Any, message: str) -> None:
         ({"optimizer": "lbfgs"}, "optimizer must be one of 'adam'"),
         ({"loss": "mape"}, "loss must be one of 'mse'"),
         ({"momentum": 0.5}, "momentum goes with optimizer='sgd'"),
+        ({"schedule": "step"}, "schedule must be one of 'constant', 'cosine'; got 'step'"),
+        ({"schedule_epochs": 20}, "^schedule_epochs goes with schedule='cosine'$"),
+        (
+            {"schedule": "cosine", "schedule_epochs": 9},
+            "^schedule_epochs must be at least epochs=10, got 9$",
+        ),
+        ({"schedule": "cosine", "schedule_epochs": 2.5}, "schedule_epochs must be an integer"),
         ({"clip_norm": 0}, "clip_norm must be a finite number above 0"),
         ({"dropout": 0.5}, r"fit has no option \['dropout'\]; it has \['epochs'"),
         ({"validation_data": 5}, r"validation_data must be \(X, Y\) or a SampleTable"),

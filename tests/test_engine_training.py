@@ -12,9 +12,10 @@ import pytest
 import tolerances
 
 import headgate as hg
+from headgate import reference
 from headgate.data.samples import SampleTable, from_arrays
 from headgate.kernels import make_trainer
-from headgate.spec import Dense, NetworkSpec
+from headgate.spec import GRU, Dense, Last, NetworkSpec
 from headgate.training.loop import FitOptions, run_epochs
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -209,6 +210,224 @@ def test_clip_norm_is_over_all_parameters(isa: str) -> None:
     net.fit(x, y, epochs=1, batch_size=3, optimizer="sgd", learning_rate=1.0, clip_norm=0.25)
     moved = net._engine.get_vector() - before
     assert np.linalg.norm(moved) == pytest.approx(0.25, rel=1e-4)
+
+
+# -- the schedule of the learning rate ---------------------------------------------------------
+
+
+def cosine(rate: float, updates: int, length: int) -> np.ndarray:
+    return rate * (1 + np.cos(np.pi * np.arange(updates) / length)) / 2
+
+
+@pytest.mark.parametrize("schedule_epochs", [None, 3, 5])
+def test_a_cosine_is_exact_at_every_update(isa: str, schedule_epochs: int | None) -> None:
+    """SGD with momentum on a line, in NumPy; three updates an epoch, the last one short."""
+    rng = np.random.default_rng(0)
+    x, y = oracles.normal(rng, (11, 1, 3)), oracles.normal(rng, (11, 1, 1))
+    weight, bias = oracles.uniform(rng, (1, 3), 3), np.zeros(1)
+    net = oracles.network(
+        oracles.chained(3, (Dense, "head", {"size": 1})),
+        {"head.weight": weight, "head.bias": bias},
+    )
+    net.fit(
+        *(x, y),
+        epochs=3,
+        batch_size=4,
+        shuffle=False,
+        optimizer="sgd",
+        learning_rate=0.3,
+        momentum=0.5,
+        schedule="cosine",
+        schedule_epochs=schedule_epochs,
+    )
+    speed = [np.zeros_like(weight), np.zeros_like(bias)]
+    for u, rate in enumerate(cosine(0.3, 9, 3 * (schedule_epochs or 3))):
+        rows = slice(u % 3 * 4, u % 3 * 4 + 4)
+        error = x[rows, 0] @ weight.T + bias - y[rows, 0]
+        slopes = 2 * error.T @ x[rows, 0] / len(error), 2 * error.mean(axis=0)
+        speed = [0.5 * old + slope for old, slope in zip(speed, slopes, strict=True)]
+        weight, bias = weight - rate * speed[0], bias - rate * speed[1]
+    oracles.assert_forward_close(net.state_dict()["head.weight"], weight, 1e-6)
+    oracles.assert_forward_close(net.state_dict()["head.bias"], bias, 1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
+def test_every_optimizer_follows_the_schedule(isa: str, optimizer: str) -> None:
+    """Equal gradients: the first step is the constant one, then they shorten until the end."""
+    golden = stored("optimizers")
+    options = {"optimizer": optimizer, "learning_rate": 0.02, "weight_decay": 0.1}
+    gradients, start = golden["gradients"][:1].repeat(6, axis=0), golden["start"]
+    path = optimizer_path(gradients, start, schedule="cosine", schedule_updates=3, **options)
+    first = optimizer_path(gradients[:1], start, **options)
+    assert path[0].tobytes() == first[0].tobytes()
+    for later in path[3:]:
+        assert later.tobytes() == path[2].tobytes(), "from its end on the rate is zero"
+    steps = np.abs(np.diff(np.stack([start, *path]), axis=0)).max(axis=1)
+    assert steps[0] > steps[1] > steps[2] > 0
+
+
+def test_decoupled_decay_follows_the_rate(isa: str) -> None:
+    """Targets that are the outputs leave the decay of AdamW alone: factors 1 - rate * decay."""
+    spec = oracles.chained(3, (Dense, "head", {"size": 2}))
+    rng = np.random.default_rng(0)
+    weight = oracles.uniform(rng, (2, 3), 3)
+    net = oracles.network(spec, {"head.weight": weight, "head.bias": np.zeros(2)})
+    x = np.zeros((8, 1, 3))  # no gradient for the weights
+    options = {"epochs": 2, "batch_size": 2, "optimizer": "adamw", "learning_rate": 0.1}
+    net.fit(x, np.zeros((8, 1, 2)), weight_decay=2.0, schedule="cosine", **options)
+    expected = weight * np.prod(1 - 2.0 * cosine(0.1, 8, 8))
+    oracles.assert_forward_close(net.state_dict()["head.weight"], expected, 1e-6)
+
+
+# -- quantiles ---------------------------------------------------------------------------------
+
+QUANTILES = (0.1, 0.5, 0.975)
+
+
+def pinball(out: np.ndarray, y: np.ndarray, quantiles: tuple[float, ...]) -> np.ndarray:
+    """(..., H, Q) losses of out (..., H * Q) against y (..., H)."""
+    error = y[..., None] - out.reshape(*y.shape, len(quantiles))
+    q = np.array(quantiles)
+    return np.maximum(q * error, (q - 1) * error)
+
+
+@pytest.mark.parametrize("readout", ["every", "last"])
+def test_the_quantile_loss_and_its_gradient(isa: str, readout: str) -> None:
+    """Against central differences in float64; no output lies at a corner."""
+    rng = np.random.default_rng(3)
+    n, steps, features, targets = 7, 5, 2, 2
+    outputs = targets * len(QUANTILES)
+    layers: list[Any] = [(GRU, "gru", {"hidden_size": 5})]
+    layers += [(Last, "last", {})] if readout == "last" else []
+    spec = oracles.chained(features, *layers, (Dense, "head", {"size": outputs}))
+    tensors = oracles.network_tensors(spec, rng)
+    x = oracles.normal(rng, (n, steps, features))
+    y = oracles.normal(rng, (n, steps, targets) if readout == "every" else (n, targets))
+    lengths = oracles.random_lengths(rng, n, steps)
+    valid = np.arange(steps) < lengths[:, None] if readout == "every" else np.ones(n, bool)
+
+    def loss() -> float:
+        out, _ = reference.network_forward(spec, tensors, x, lengths)
+        return float(pinball(out, y, QUANTILES)[valid].mean())
+
+    net = oracles.network(spec, tensors)
+    options: dict[str, Any] = {"loss": "quantile", "quantiles": QUANTILES}
+    assert net.evaluate(x, y, lengths=lengths, **options) == pytest.approx(loss(), rel=1e-5)
+    history = net.fit(
+        *(x, y),
+        lengths=lengths,
+        epochs=1,
+        batch_size=n,
+        optimizer="sgd",
+        learning_rate=1e-30,
+        validation_data=(x, y),
+        **options,
+    )
+    assert history.loss[0] == pytest.approx(loss(), rel=1e-5)
+    for name, gradient in net._engine.gradients().items():
+        wanted = oracles.central_differences(loss, tensors[name])
+        oracles.assert_gradient_close(gradient, wanted, name, tolerances.GRADIENT)
+    lengths = np.full(n, steps)
+    valid = np.ones(y.shape[:-1], bool)
+    assert history.val_loss[0] == pytest.approx(loss(), rel=1e-5)
+
+
+def test_the_quantile_loss_is_flat_where_it_is_zero(isa: str) -> None:
+    net = hg.Network(input_size=2, hidden_size=5, output_size=1, readout="every", seed=1)
+    x = np.random.default_rng(0).standard_normal((3, 4, 2))
+    before, y = net.state_dict(), net.predict(x)
+    net.fit(x, y, epochs=1, batch_size=3, loss="quantile", quantiles=[0.9])
+    assert all(np.array_equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_half_the_absolute_error_is_the_median() -> None:
+    rng = np.random.default_rng(0)
+    x, y = oracles.normal(rng, (9, 6, 2)), oracles.normal(rng, (9, 3))
+    net = hg.Network(input_size=2, hidden_size=5, output_size=3, seed=0)
+    median = net.evaluate(x, y, loss="quantile", quantiles=(0.5,))
+    assert median == pytest.approx(net.evaluate(x, y, loss="mae") / 2, rel=1e-6)
+
+
+def test_training_finds_the_quantiles(isa: str) -> None:
+    """A bias for each quantile of N(0, 1) and of N(3, 2), scaled by the table on both ways."""
+    rng = np.random.default_rng(0)
+    n = 4000
+    y = np.stack([rng.standard_normal(n), rng.normal(3, 2, n)], axis=1).astype(np.float32)
+    spec = oracles.chained(1, (Last, "last", {}), (Dense, "head", {"size": 6}))
+    net = hg.Network(spec, seed=0)
+    shift, scale = np.full(n, 1.5, np.float32), np.full(n, 4, np.float32)
+    table = SampleTable(
+        x=np.zeros((1, 1), np.float32),
+        starts=np.zeros(n, np.int64),
+        lengths=np.ones(n, np.int64),
+        y=y.ravel(),
+        y_starts=np.arange(n) * 2,
+        output_size=2,
+        y_shift=shift,
+        y_scale=scale,
+    )
+    options = {"epochs": 60, "batch_size": 100, "learning_rate": 0.02, "schedule": "cosine"}
+    net.fit(table, loss="quantile", quantiles=QUANTILES, **options)
+    found = net.predict(table)[0].reshape(2, 3)
+    expected = np.quantile(y, QUANTILES, axis=0).T
+    # By the share of values below, which is what a quantile is.
+    share = (y[:, :, None] < found).mean(axis=0)
+    assert np.abs(share - QUANTILES).max() < 0.01, (found, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"loss": "quantile"},
+            "loss='quantile' needs quantiles, such as quantiles=(0.1, 0.5, 0.9)",
+        ),
+        ({"quantiles": (0.5,)}, "quantiles go with loss='quantile', not with loss='mse'"),
+        (
+            {"loss": "quantile", "quantiles": (0.1, 1)},
+            "quantiles must be above 0 and below 1, got 1",
+        ),
+        (
+            {"loss": "quantile", "quantiles": (float("nan"),)},
+            "quantiles must be above 0 and below 1, got nan",
+        ),
+        (
+            {"loss": "quantile", "quantiles": (0.1, "a")},
+            "quantiles must be above 0 and below 1, got 'a'",
+        ),
+        (
+            {"loss": "quantile", "quantiles": (0.1, 0.5, 0.5)},
+            "quantiles must increase, got 0.5 before 0.5",
+        ),
+        ({"loss": "quantile", "quantiles": 0.5}, "quantiles must be a list or tuple, got 0.5"),
+        (
+            {"loss": "quantile", "quantiles": (0.1, 0.5, 0.6, 0.9)},
+            "4 quantiles of each target need a multiple of 4 outputs, this network puts out 6",
+        ),
+    ],
+)
+def test_wrong_quantiles_are_refused(options: dict[str, Any], message: str) -> None:
+    net = hg.Network(input_size=1, hidden_size=3, output_size=6, seed=0)
+    x, y = np.zeros((4, 5, 1)), np.zeros((4, 2))
+    for call in (net.fit, net.evaluate):
+        with pytest.raises(hg.InputError) as caught:
+            call(x, y, **options)
+        assert str(caught.value) == message
+    assert net.history is None
+
+
+def test_the_targets_of_quantiles_are_counted() -> None:
+    net = hg.Network(input_size=1, hidden_size=3, output_size=6, seed=0)
+    x = np.zeros((4, 5, 1))
+    options: dict[str, Any] = {"loss": "quantile", "quantiles": QUANTILES}
+    with pytest.raises(hg.InputError, match=r"Y must have shape \(4, 2\)"):
+        net.fit(x, np.zeros((4, 6)), **options)
+    table = from_arrays(x, np.zeros((4, 6)), input_size=1, output_size=6, readout="last")
+    with pytest.raises(hg.InputError) as caught:
+        net.fit(table, **options)
+    assert str(caught.value) == (
+        "the table has 6 targets at 'last', this network puts out 6 (3 quantiles of 2) at 'last'"
+    )
 
 
 # -- batches, lengths and tables -------------------------------------------------------------

@@ -10,6 +10,7 @@
 #include <optional>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 #include "network.h"
 #include "parallel.h"
@@ -121,23 +122,36 @@ struct SamplesHolder {
 
 void init_samples(SamplesHolder* self, Array<const float, 2> x, Indices start, Indices length,
                   std::optional<Floats> y, std::optional<Indices> y_start, int64_t y_stride,
-                  int64_t outputs, bool every, std::vector<std::optional<Floats>> scaling) {
+                  int64_t outputs, bool every, std::vector<std::optional<Floats>> scaling,
+                  int64_t segment, int64_t shifted, int64_t known_steps, int64_t hidden) {
   SamplesHolder holder;
   Samples& s = holder.samples;
   s.count = static_cast<int64_t>(start.shape(0));
   s.x = x.data();
-  s.inputs = static_cast<int64_t>(x.shape(1));
+  s.columns = static_cast<int64_t>(x.shape(1));
+  s.segment = segment;
+  s.shifted = shifted;
+  s.known_steps = known_steps;
+  s.hidden = hidden;
   s.start = start.data();
   s.length = length.data();
   s.outputs = outputs;
   s.y_stride = y_stride;
   require(static_cast<int64_t>(length.shape(0)) == s.count, "length: one for each start");
   require(outputs >= 1 && y_stride >= 0, "outputs must be at least 1, y_stride at least 0");
+  require(segment >= 1 && segment <= (int64_t{1} << 20) && s.columns <= (int64_t{1} << 40),
+          "segment is out of range");
+  require(segment == 1 || !every, "segments have no targets at every step");
+  require(shifted >= 0 && shifted <= s.columns && hidden >= 0 && hidden <= s.columns,
+          "there are not so many columns");
+  require(known_steps >= 0, "known_steps must be at least 0");
   const auto table = static_cast<int64_t>(x.shape(0));
-  for (int64_t i = 0; i < s.count; ++i)
-    require(s.start[i] >= 0 && s.length[i] >= 1 && s.length[i] <= table &&
-                s.start[i] <= table - s.length[i],
+  for (int64_t i = 0; i < s.count; ++i) {
+    require(s.start[i] >= 0 && s.length[i] >= 1 && s.length[i] <= table / segment &&
+                s.start[i] <= table - s.length[i] * segment,
             "a sample reaches past the table of values");
+    require(s.length[i] > known_steps, "a sample is not longer than known_steps");
+  }
   if (y) {
     require(y_start && static_cast<int64_t>(y_start->shape(0)) == s.count,
             "y_start: one for each sample");
@@ -170,12 +184,15 @@ void init_samples(SamplesHolder* self, Array<const float, 2> x, Indices start, I
   new (self) SamplesHolder(std::move(holder));
 }
 
-void require_samples(const Network& net, const Samples& s, bool targets) {
-  require(s.inputs == net.input_size(), "the table's width is not the network's input size");
+// outputs_per_target: 0 when no targets are needed.
+void require_samples(const Network& net, const Samples& s, int64_t outputs_per_target) {
+  require(s.inputs() == net.input_size(), "the table's width is not the network's input size");
   require(s.count >= 1, "there are no samples");
-  if (!targets) return;
+  if (outputs_per_target == 0) return;
   require(s.y != nullptr, "there are no targets");
-  require(s.outputs == net.output_size(), "the targets' width is not the network's output size");
+  require(net.output_size() % outputs_per_target == 0 &&
+              s.outputs == net.output_size() / outputs_per_target,
+          "the targets' width is not the network's output size");
 }
 
 float* require_state(const Network& net, std::optional<FloatsOut>& state, int64_t rows) {
@@ -214,13 +231,23 @@ void init_network(Network* self, int64_t inputs, const std::vector<LayerRow>& la
 struct TrainerHolder {
   nb::object owner;  // the network stays alive
   Trainer trainer;
+  int64_t outputs_per_target;
 };
 
-Loss loss_named(const std::string& name) {
-  if (name == "mse") return Loss::mse;
-  if (name == "mae") return Loss::mae;
+LossOptions loss_named(const std::string& name, std::vector<double> quantiles) {
+  require((name == "quantile") == !quantiles.empty(), "quantiles go with the loss 'quantile'");
+  for (const double q : quantiles) require(q > 0 && q < 1, "quantiles lie between 0 and 1");
+  if (name == "quantile") return {Loss::quantile, std::move(quantiles)};
+  if (name == "mse") return {Loss::mse, {}};
+  if (name == "mae") return {Loss::mae, {}};
   require(name == "huber", "unknown loss");
-  return Loss::huber;
+  return {Loss::huber, {}};
+}
+
+Schedule schedule_named(const std::string& name) {
+  if (name == "constant") return Schedule::constant;
+  require(name == "cosine", "unknown schedule");
+  return Schedule::cosine;
 }
 
 Rule rule_named(const std::string& name) {
@@ -239,7 +266,7 @@ nb::tuple epoch(TrainerHolder& self, const SamplesHolder& holder, Indices order,
                 std::optional<FloatsOut> state, double limit) {
   Network& net = nb::cast<Network&>(self.owner);
   const Samples& s = holder.samples;
-  require_samples(net, s, true);
+  require_samples(net, s, self.outputs_per_target);
   require(batch_size >= 1, "batch_size must be at least 1");
   const auto n = static_cast<int64_t>(order.shape(0));
   for (int64_t i = 0; i < n; ++i)
@@ -303,7 +330,7 @@ void bind_network(nb::module_& m) {
              std::optional<FloatsOut> state_in, std::optional<FloatsOut> state_out,
              Indices out_start, Array<float, 2> out) {
             const Samples& s = holder.samples;
-            require_samples(net, s, false);
+            require_samples(net, s, 0);
             require(batch_size >= 1, "batch_size must be at least 1");
             require(static_cast<int64_t>(out_start.shape(0)) == s.count &&
                         static_cast<int64_t>(out.shape(1)) == net.output_size(),
@@ -325,10 +352,10 @@ void bind_network(nb::module_& m) {
       .def(
           "evaluate",
           [](Network& net, const SamplesHolder& holder, int64_t batch_size, const std::string& loss,
-             std::optional<FloatsOut> state) {
-            require_samples(net, holder.samples, true);
+             std::optional<FloatsOut> state, std::vector<double> quantiles) {
+            const LossOptions kind = loss_named(loss, std::move(quantiles));
+            require_samples(net, holder.samples, kind.outputs_per_target());
             require(batch_size >= 1, "batch_size must be at least 1");
-            const Loss kind = loss_named(loss);
             const float* in = require_state(net, state, holder.samples.count);
             const EpochResult r = run(net, [&](StopFlag* stop) {
               return evaluate(&net, holder.samples, batch_size, kind, in, stop);
@@ -336,7 +363,8 @@ void bind_network(nb::module_& m) {
             raise_if_stopped(r.status);
             return r.loss;
           },
-          "samples"_a, "batch_size"_a, "loss"_a, "state"_a.none().noconvert())
+          "samples"_a, "batch_size"_a, "loss"_a, "state"_a.none().noconvert(),
+          "quantiles"_a = std::vector<double>())
       .def(
           "rollout",
           [](Network& net, Array<const float, 2> x, std::optional<FloatsOut> state,
@@ -360,13 +388,15 @@ void bind_training(nb::module_& m) {
   nb::class_<SamplesHolder>(m, "Samples")
       .def("__init__", &init_samples, "x"_a.noconvert(), "start"_a.noconvert(),
            "length"_a.noconvert(), "y"_a.none().noconvert(), "y_start"_a.none().noconvert(),
-           "y_stride"_a, "outputs"_a, "every"_a, "scaling"_a);
+           "y_stride"_a, "outputs"_a, "every"_a, "scaling"_a, "segment"_a, "shifted"_a,
+           "known_steps"_a, "hidden"_a);
   nb::class_<TrainerHolder>(m, "Trainer")
       .def(
           "__init__",
           [](TrainerHolder* self, nb::object network, const std::string& optimizer,
              double learning_rate, double momentum, double weight_decay, double clip_norm,
-             double clip_value, const std::string& loss, uint64_t seed) {
+             double clip_value, const std::string& loss, uint64_t seed,
+             std::vector<double> quantiles, const std::string& schedule, int64_t schedule_updates) {
             Network& net = nb::cast<Network&>(network);
             OptimizerOptions options;
             options.rule = rule_named(optimizer);
@@ -375,11 +405,16 @@ void bind_training(nb::module_& m) {
             options.weight_decay = weight_decay;
             options.clip_norm = clip_norm;
             options.clip_value = clip_value;
-            const Loss kind = loss_named(loss);
-            new (self) TrainerHolder{network, Trainer(&net, options, kind, seed)};
+            options.schedule = schedule_named(schedule);
+            require(schedule_updates >= 0, "schedule_updates must be at least 0");
+            options.schedule_updates = schedule_updates;
+            const LossOptions kind = loss_named(loss, std::move(quantiles));
+            new (self) TrainerHolder{network, Trainer(&net, options, kind, seed),
+                                     kind.outputs_per_target()};
           },
           "network"_a, "optimizer"_a, "learning_rate"_a, "momentum"_a, "weight_decay"_a,
-          "clip_norm"_a, "clip_value"_a, "loss"_a, "seed"_a)
+          "clip_norm"_a, "clip_value"_a, "loss"_a, "seed"_a, "quantiles"_a = std::vector<double>(),
+          "schedule"_a = "constant", "schedule_updates"_a = 0)
       .def("epoch", &epoch, "samples"_a, "order"_a.noconvert(), "batch_size"_a,
            "state"_a.none().noconvert(), "limit"_a)
       .def(

@@ -21,7 +21,8 @@ Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
-LOSSES = ("mse", "mae", "huber")
+LOSSES = ("mse", "mae", "huber", "quantile")
+SCHEDULES = ("constant", "cosine")
 
 if _engine.isa_request_failed():
     raise InputError(
@@ -155,9 +156,16 @@ def make_samples(
     output_size: int,
     every: bool,
     scaling: list[Float32 | None],
+    segment: int,
+    shifted_columns: int,
+    known_steps: int,
+    hidden_columns: int,
 ) -> Any:
     """The engine's view of a sample table; arrays are kept alive, not copied."""
-    return _engine.Samples(x, starts, lengths, y, y_starts, y_stride, output_size, every, scaling)
+    layout = (segment, shifted_columns, known_steps, hidden_columns)
+    return _engine.Samples(
+        x, starts, lengths, y, y_starts, y_stride, output_size, every, scaling, *layout
+    )
 
 
 def make_trainer(engine: Engine, **options: Any) -> Any:

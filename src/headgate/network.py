@@ -18,7 +18,7 @@ from .states import State, flatten, unflatten
 from .training.callbacks import Callback
 from .training.callbacks import early_stopping as stop_early
 from .training.history import History
-from .training.loop import EVALUATION_BATCH, FitOptions, run_epochs
+from .training.loop import EVALUATION_BATCH, FitOptions, check_quantiles, run_epochs
 
 if TYPE_CHECKING:
     from .model_file import ModelFile
@@ -186,8 +186,20 @@ class Network:
             progress: True, False, or "auto" (after a second, where somebody watches).
             **options: epochs=10, batch_size=32, shuffle=True, stateful=False,
                 optimizer="adam" | "adamw" | "sgd" | "rmsprop", learning_rate=1e-3,
-                loss="mse" | "mae" | "huber", weight_decay=0.0 (on weights, not on biases),
-                momentum=0.0 (sgd), clip_norm=None, clip_value=None.
+                loss="mse" | "mae" | "huber" | "quantile", quantiles=() (for that loss alone),
+                weight_decay=0.0 (on weights, not on biases), momentum=0.0 (sgd),
+                clip_norm=None, clip_value=None, schedule="constant" | "cosine",
+                schedule_epochs=None (how long a cosine is; epochs by default).
+
+        ``schedule="cosine"`` lets the learning rate fall from ``learning_rate`` to zero: update u,
+        from 0, of the U updates of ``schedule_epochs`` epochs has
+        ``learning_rate * (1 + cos(pi * u / U)) / 2`` (Loshchilov and Hutter, 2017, without
+        restarts). AdamW's weight decay follows the rate, as it does in PyTorch.
+
+        ``loss="quantile"`` trains quantiles, such as ``quantiles=(0.1, 0.5, 0.9)``: the mean over
+        targets y and quantiles q of ``max(q * (y - f), (q - 1) * (y - f))``. The network puts out
+        as many values for each target as there are quantiles, side by side: output
+        ``h * len(quantiles) + i`` is quantile i of target h, and Y has a target for each h.
 
         With ``stateful=True`` row i of a batch continues row i of the batch before, and the first
         batch of an epoch continues the last of the epoch before; gradients stop at batch borders
@@ -207,8 +219,9 @@ class Network:
             known = list(FitOptions.__dataclass_fields__)
             unknown = sorted(set(options) - set(known))
             raise InputError(f"fit has no option {unknown}; it has {known}") from None
-        table = self._table(X, Y, lengths, targets=True)
-        validation = self._validation_table(validation_data)
+        quantiles = settings.quantiles
+        table = self._table(X, Y, lengths, targets=True, quantiles=quantiles)
+        validation = self._validation_table(validation_data, quantiles)
         used: list[Any] = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
         for callback in used:
             if not callable(callback):
@@ -241,13 +254,13 @@ class Network:
         self.history = history
         return history
 
-    def _validation_table(self, data: Any) -> SampleTable | None:
+    def _validation_table(self, data: Any, quantiles: tuple[float, ...]) -> SampleTable | None:
         if data is None:
             return None
         if isinstance(data, SampleTable):
-            return self._table(data, None, None, targets=True)
+            return self._table(data, None, None, targets=True, quantiles=quantiles)
         if isinstance(data, (tuple, list)) and len(data) == 2:
-            return self._table(data[0], data[1], None, targets=True)
+            return self._table(data[0], data[1], None, targets=True, quantiles=quantiles)
         raise InputError("validation_data must be (X, Y) or a SampleTable")
 
     def _publish(self, state: Float32 | None) -> None:
@@ -272,12 +285,36 @@ class Network:
             return self._flatten(state, settings.batch_size)
         return np.zeros(int(self._engine.raw.state_size) * settings.batch_size, np.float32)
 
-    def _table(self, X: Any, Y: Any, lengths: Any, *, targets: bool) -> SampleTable:
+    def _table(
+        self,
+        X: Any,
+        Y: Any,
+        lengths: Any,
+        *,
+        targets: bool,
+        quantiles: tuple[float, ...] = (),
+    ) -> SampleTable:
+        outputs, per_target = self.spec.output_size, max(len(quantiles), 1)
+        if outputs % per_target:
+            raise InputError(
+                f"{per_target} quantiles of each target need a multiple of {per_target} outputs, "
+                f"this network puts out {outputs}"
+            )
+        wanted = outputs // per_target
         if isinstance(X, SampleTable):
             if Y is not None or lengths is not None:
                 raise InputError("a SampleTable holds its own targets and lengths; pass X alone")
             table = X
-            if table.x.ndim != 2 or table.x.shape[1] != self.spec.input_size:
+            segment = check_size("segment", table.segment)
+            if segment > 1 and table.x.ndim == 2:
+                columns = table.x.shape[1]
+                if segment * columns != self.spec.input_size:
+                    raise InputError(
+                        f"the table's segments of {segment} rows of {columns} values make "
+                        f"{segment * columns} inputs, but this network was built with "
+                        f"input_size={self.spec.input_size}"
+                    )
+            elif table.x.ndim != 2 or table.x.shape[1] != self.spec.input_size:
                 raise InputError(
                     f"the table's values must be (S, {self.spec.input_size}), got {table.x.shape}"
                 )
@@ -287,18 +324,16 @@ class Network:
                 Y,
                 lengths=lengths,
                 input_size=self.spec.input_size,
-                output_size=self.spec.output_size,
+                output_size=wanted,
                 readout=self.spec.readout,
             )
         if targets and table.y is None:
             raise InputError("targets are missing; pass Y")
-        if targets and (table.output_size, table.y_steps) != (
-            self.spec.output_size,
-            self.spec.readout,
-        ):
+        if targets and (table.output_size, table.y_steps) != (wanted, self.spec.readout):
+            each = f" ({per_target} quantiles of {wanted})" if quantiles else ""
             raise InputError(
                 f"the table has {table.output_size} targets at {table.y_steps!r}, this network "
-                f"puts out {self.spec.output_size} at {self.spec.readout!r}"
+                f"puts out {outputs}{each} at {self.spec.readout!r}"
             )
         return table
 
@@ -362,15 +397,21 @@ class Network:
         *,
         lengths: Any = None,
         loss: str = "mse",
+        quantiles: Sequence[float] = (),
         state: Any = None,
         batch_size: int = EVALUATION_BATCH,
     ) -> float:
-        """Mean loss over all targets, without learning; arguments as in :meth:`predict`."""
-        table = self._table(X, Y, lengths, targets=True)
+        """Mean loss over all targets, without learning.
+
+        ``loss`` and ``quantiles`` are as in :meth:`fit`, the others as in :meth:`predict`.
+        """
         check_choice("loss", loss, LOSSES)
+        levels = check_quantiles(loss, quantiles)
+        table = self._table(X, Y, lengths, targets=True, quantiles=levels)
         check_size("batch_size", batch_size, maximum=1 << 31)
         state_in = None if state is None else self._flatten(state, len(table))
-        return float(self._engine.raw.evaluate(table.to_engine(), batch_size, loss, state_in))
+        samples = table.to_engine()
+        return float(self._engine.raw.evaluate(samples, batch_size, loss, state_in, levels))
 
     def rollout(self, x_first: Any, steps: int, *, state: Any = None) -> Float32:
         """Feed the network its own predictions: (steps, O) float32.

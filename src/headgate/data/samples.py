@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import check_size
 from ..errors import InputError
 from ..kernels import make_samples
 
@@ -25,18 +26,29 @@ Int64 = npt.NDArray[np.int64]
 class SampleTable:
     """Samples over tables of values.
 
-    Sample k reads rows ``x[starts[k] : starts[k] + lengths[k]]``, and its targets are the
-    ``output_size`` values that begin at ``y[y_starts[k]]``; with ``y_steps="every"`` there is one
-    such group for each step, ``y_stride`` values apart.
+    Sample k reads rows ``x[starts[k] : starts[k] + lengths[k] * segment]``, and its targets are
+    the ``output_size`` values that begin at ``y[y_starts[k]]``; with ``y_steps="every"`` there is
+    one such group for each step, ``y_stride`` values apart.
 
     Attributes:
-        x: (S, I) float32, C-contiguous.
-        starts, lengths: (N,) int64.
+        x: (S, F) float32, C-contiguous.
+        starts: (N,) int64, rows of x.
+        lengths: (N,) int64, steps.
         y: flat float32 targets, or None for prediction.
         y_starts: (N,) int64, or None.
         x_shift, x_scale, y_shift, y_scale: (N,) float32 or None; the network sees
             ``(x - x_shift) / x_scale`` and learns ``(y - y_shift) / y_scale``; predictions are
             scaled back.
+        segment: that many consecutive rows of x make one step: the network's input size is
+            ``segment * F``, the columns of the first row, then of the second, and so on (as SegRNN
+            reads a past, arXiv 2308.11200). Samples may still begin at any row. Above 1 it goes
+            with ``y_steps="last"``.
+        shifted_columns: x_shift and x_scale are for that many leading columns of each row; None
+            for all of them.
+        known_steps, hidden_columns: in the last ``known_steps`` steps of every sample the first
+            ``hidden_columns`` columns of each row are zero to the network, after shift and scale,
+            and x is not read there: values that are not known ahead, beside covariates that are.
+            Every sample must have more than ``known_steps`` steps.
     """
 
     x: Float32
@@ -51,6 +63,10 @@ class SampleTable:
     x_scale: Float32 | None = None
     y_shift: Float32 | None = None
     y_scale: Float32 | None = None
+    segment: int = 1
+    shifted_columns: int | None = None
+    known_steps: int = 0
+    hidden_columns: int = 0
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -65,6 +81,7 @@ class SampleTable:
         if (self.y_shift is None) != (self.y_scale is None):
             raise InputError("y_shift and y_scale belong together: give both or neither")
         scaling = [None if a is None else np.ascontiguousarray(a, np.float32) for a in given]
+        layout = self._checked_layout()
         y = None if self.y is None else np.ascontiguousarray(self.y, np.float32).reshape(-1)
         y_starts = None if self.y_starts is None else np.array(self.y_starts, np.int64)
         try:
@@ -78,14 +95,41 @@ class SampleTable:
                 self.output_size,
                 self.y_steps == "every",
                 scaling,
+                *layout,
             )
         except ValueError as error:
             raise InputError(f"the sample table is inconsistent: {error}") from None
         except TypeError:  # nanobind's, which lists signatures
             raise InputError(
-                "the sample table is inconsistent: x must be (S, I), starts, lengths, y_starts and "
+                "the sample table is inconsistent: x must be (S, F), starts, lengths, y_starts and "
                 "scaling (N,), y_stride and output_size integers"
             ) from None
+
+    def _checked_layout(self) -> tuple[int, int, int, int]:
+        """segment, shifted_columns as a number, known_steps, hidden_columns."""
+        segment = check_size("segment", self.segment)
+        if segment > 1 and self.y_steps == "every":
+            raise InputError(
+                f"segment={segment} goes with y_steps='last': a step of several rows has no "
+                "targets of its own"
+            )
+        # Anything else than a matrix is refused by the engine.
+        columns = self.x.shape[1] if isinstance(self.x, np.ndarray) and self.x.ndim == 2 else 0
+        shifted = columns
+        if self.shifted_columns is not None:
+            shifted = check_size(
+                "shifted_columns", self.shifted_columns, minimum=0, maximum=columns
+            )
+        known = check_size("known_steps", self.known_steps, minimum=0, maximum=1 << 31)
+        hidden = check_size("hidden_columns", self.hidden_columns, minimum=0, maximum=columns)
+        if known:
+            short = np.flatnonzero(np.asarray(self.lengths) <= known)
+            if short.size:
+                raise InputError(
+                    f"every sample must have more than known_steps={known} steps; sample "
+                    f"{short[0]} has {self.lengths[short[0]]}"
+                )
+        return segment, shifted, known, hidden
 
     def take(self, chosen: slice | Int64) -> SampleTable:
         """The table of a choice of samples; values are shared."""
@@ -93,15 +137,11 @@ class SampleTable:
         def pick(array: Any) -> Any:
             return None if array is None else array[chosen]
 
-        return SampleTable(
-            x=self.x,
+        return replace(
+            self,
             starts=self.starts[chosen],
             lengths=self.lengths[chosen],
-            y=self.y,
             y_starts=pick(self.y_starts),
-            y_stride=self.y_stride,
-            output_size=self.output_size,
-            y_steps=self.y_steps,
             x_shift=pick(self.x_shift),
             x_scale=pick(self.x_scale),
             y_shift=pick(self.y_shift),

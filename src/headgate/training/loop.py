@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -11,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import as_number, check_choice, check_size, shown
+from ..checks import as_number, check_choice, check_size, check_tuple, shown
 from ..data.samples import SampleTable
 from ..errors import DivergenceError, InputError
-from ..kernels import LOSSES, OPTIMIZERS, Engine, make_trainer
+from ..kernels import LOSSES, OPTIMIZERS, SCHEDULES, Engine, make_trainer
 from .callbacks import Callback, CallbackEnv, EarlyStopException
 from .history import History
 from .progress import Progress
@@ -24,6 +25,24 @@ Float32 = npt.NDArray[np.float32]
 # A loss this many times the larger of the first one and that of predicting zeros is no training.
 DIVERGENCE_FACTOR = 1e4
 EVALUATION_BATCH = 256
+
+
+def check_quantiles(loss: str, quantiles: Any) -> tuple[float, ...]:
+    """Return ``quantiles`` as floats that go with ``loss``, or say why they do not."""
+    given = check_tuple("quantiles", quantiles)
+    numbers = tuple(as_number(value) for value in given)
+    if loss != "quantile":
+        if given:
+            raise InputError(f"quantiles go with loss='quantile', not with loss={loss!r}")
+    elif not given:
+        raise InputError("loss='quantile' needs quantiles, such as quantiles=(0.1, 0.5, 0.9)")
+    for value, number in zip(given, numbers, strict=True):
+        if not 0 < number < 1:
+            raise InputError(f"quantiles must be above 0 and below 1, got {shown(value)}")
+    for before, after in itertools.pairwise(numbers):
+        if not before < after:
+            raise InputError(f"quantiles must increase, got {before!r} before {after!r}")
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -41,6 +60,9 @@ class FitOptions:
     momentum: float = 0.0
     clip_norm: float | None = None
     clip_value: float | None = None
+    schedule: str = "constant"
+    schedule_epochs: int | None = None
+    quantiles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("shuffle", "stateful"):
@@ -50,6 +72,16 @@ class FitOptions:
         check_size("batch_size", self.batch_size, maximum=1 << 31)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("loss", self.loss, LOSSES)
+        object.__setattr__(self, "quantiles", check_quantiles(self.loss, self.quantiles))
+        check_choice("schedule", self.schedule, SCHEDULES)
+        if self.schedule_epochs is not None:
+            if self.schedule == "constant":
+                raise InputError("schedule_epochs goes with schedule='cosine'")
+            length = check_size("schedule_epochs", self.schedule_epochs, minimum=0, maximum=1 << 31)
+            if length < self.epochs:
+                raise InputError(
+                    f"schedule_epochs must be at least epochs={self.epochs}, got {length}"
+                )
         for name in ("learning_rate", "weight_decay", "momentum", "clip_norm", "clip_value"):
             value = getattr(self, name)
             if value is None and name.startswith("clip"):
@@ -132,6 +164,7 @@ def run_epochs(
     history = History() if history is None else history
     samples = table.to_engine()
     checks = validation.to_engine() if validation is not None else None
+    schedule_epochs = options.epochs if options.schedule_epochs is None else options.schedule_epochs
     trainer = make_trainer(
         engine,
         optimizer=options.optimizer,
@@ -142,11 +175,20 @@ def run_epochs(
         clip_value=float(options.clip_value or 0.0),
         loss=options.loss,
         seed=seed,
+        quantiles=options.quantiles,
+        schedule=options.schedule,
+        schedule_updates=int(schedule_epochs) * -(-len(table) // int(options.batch_size)),
     )
+
+    def measured(samples: Any) -> float:
+        return float(
+            engine.raw.evaluate(samples, EVALUATION_BATCH, options.loss, None, options.quantiles)
+        )
+
     order = np.arange(len(table), dtype=np.int64)
     rng = np.random.default_rng(seed)
     first = table.take(slice(0, options.batch_size)).to_engine()
-    first_loss = engine.raw.evaluate(first, EVALUATION_BATCH, options.loss, None)
+    first_loss = measured(first)
     if not math.isfinite(first_loss):
         raise _diverged(options, 0, 0, first_loss)
     limit = DIVERGENCE_FACTOR * max(first_loss, _zero_prediction_loss(table, options.loss), 1e-12)
@@ -170,9 +212,7 @@ def run_epochs(
                     raise _diverged(options, epoch, updates, last_loss)
                 losses.append(loss)
                 if checks is not None:
-                    val_losses.append(
-                        engine.raw.evaluate(checks, EVALUATION_BATCH, options.loss, None)
-                    )
+                    val_losses.append(measured(checks))
                     if best is not None:
                         best.offer(val_losses[-1], engine, state)
                 if bar.active:
@@ -189,7 +229,7 @@ def run_epochs(
         history.stopped_early = True
     else:
         # The last update has no later loss that would show what it did.
-        last_loss = engine.raw.evaluate(first, EVALUATION_BATCH, options.loss, None)
+        last_loss = measured(first)
         if not last_loss <= limit:
             trainer.restore(state)
             raise _diverged(options, len(losses) - 1, updates, last_loss)
