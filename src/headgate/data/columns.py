@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,32 +31,32 @@ if TYPE_CHECKING:
 _MISSING = ("", "NA", "N/A", "NAN", "NULL", "NONE", "#N/A", "-")  # as people write "no value"
 
 
-def _known(frame: nw.DataFrame[Any], option: str, name: str) -> str:
+def known(frame: nw.DataFrame[Any], option: str, name: str) -> str:
     if name in frame.columns:
         return name
     near = difflib.get_close_matches(name, frame.columns, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise InputError(
         f"{option} column {name!r} is not in the table; its columns are "
-        f"{_listed(frame.columns)}{hint}"
+        f"{listed(frame.columns)}{hint}"
     )
 
 
 def find_time(frame: nw.DataFrame[Any], time: str | None, target: str | None) -> str | None:
     if time is not None:
-        return _known(frame, "time", time)
+        return known(frame, "time", time)
     if {"ds", "y"} <= set(frame.columns) and target != "ds":
         return "ds"
-    candidates = [c for c in frame.columns if c != target and _may_be_time(frame[c], c)]
+    candidates = [c for c in frame.columns if c != target and may_be_time(frame[c], c)]
     if len(candidates) > 1:
         raise InputError(
-            f"several columns may be the time: {_listed(candidates)}; choose one "
+            f"several columns may be the time: {listed(candidates)}; choose one "
             f"with --time (in Python: time={candidates[0]!r})"
         )
     return candidates[0] if candidates else None
 
 
-def _may_be_time(column: nw.Series[Any], name: str) -> bool:
+def may_be_time(column: nw.Series[Any], name: str) -> bool:
     dtype = column.dtype
     if dtype.is_temporal():
         return True
@@ -66,8 +67,8 @@ def _may_be_time(column: nw.Series[Any], name: str) -> bool:
     if dtype.is_float():
         values = column.to_numpy()
         return is_time_name(name) and bool(np.all(values == np.floor(values)))
-    if _is_text(dtype):
-        return looks_like_dates(_texts(column.drop_nulls().head(100)), name)
+    if is_text(dtype):
+        return looks_like_dates(texts_of(column.drop_nulls().head(100)), name)
     return False
 
 
@@ -78,49 +79,49 @@ def _fits_int64(column: nw.Series[Any]) -> bool:
 
 def find_target(frame: nw.DataFrame[Any], time: str | None, target: str | None) -> str:
     if target is not None:
-        target = _known(frame, "target", target)
+        target = known(frame, "target", target)
         if target == time:
             raise InputError(f"{target!r} is named as time and as target; name two columns")
         return target
     others = [c for c in frame.columns if c != time]
     if time == "ds" and "y" in others:
         return "y"
-    candidates = [c for c in others if _may_be_value(frame[c])]
+    candidates = [c for c in others if may_be_value(frame[c])]
     if not candidates and len(others) == 1:
         candidates = others  # one column of text: its rows are named when it is read
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
         raise InputError(
-            f"several columns may be the target: {_listed(candidates)}; choose one "
+            f"several columns may be the target: {listed(candidates)}; choose one "
             f"with --target (in Python: target={candidates[-1]!r})"
         )
     beside = f" beside the time {time!r}" if time else ""
     raise InputError(
         f"no column of numbers was found{beside}; the table's columns are "
-        f"{_listed(frame.columns)}; name the one to forecast with --target"
+        f"{listed(frame.columns)}; name the one to forecast with --target"
     )
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     more = f" and {len(names) - 12} more" if len(names) > 12 else ""
     return ", ".join(map(repr, names[:12])) + more
 
 
-def _is_text(dtype: Any) -> bool:
+def is_text(dtype: Any) -> bool:
     return str(dtype).split("(")[0] in ("String", "Object", "Categorical", "Enum")
 
 
-def _may_be_value(column: nw.Series[Any]) -> bool:
+def may_be_value(column: nw.Series[Any]) -> bool:
     if column.dtype.is_numeric():
         return True
-    if not _is_text(column.dtype):
+    if not is_text(column.dtype):
         return False
-    _, wrong = _numbers_in(_texts(column.head(1000)))
+    _, wrong = _numbers_in(texts_of(column.head(1000)))
     return bool(wrong.mean() < 0.5)
 
 
-def _texts(column: nw.Series[Any]) -> list[Any]:
+def texts_of(column: nw.Series[Any]) -> list[Any]:
     """Rows as texts, None where they are missing (pandas has several ways to say so)."""
     rows = column.to_list()
     return [None if item is None or item != item else str(item) for item in rows]
@@ -138,13 +139,18 @@ def _numbers_in(texts: list[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[
     return values, wrong.to_numpy()
 
 
-def column_values(column: nw.Series[Any], name: str) -> npt.NDArray[np.float64]:
+def column_values(
+    column: nw.Series[Any], name: str, *, option: str = "target", gaps: bool = False
+) -> npt.NDArray[np.float64]:
+    """The numbers of a column; with ``gaps`` nan where a value is missing, else none may be."""
     import narwhals as nw
 
-    if column.dtype.is_numeric():
+    if gaps and column.null_count() == len(column):
+        values = np.full(len(column), np.nan)  # polars gives such a column a type of its own
+    elif column.dtype.is_numeric():
         values = np.array(column.cast(nw.Float64).to_numpy(), dtype=np.float64)
-    elif _is_text(column.dtype):
-        texts = _texts(column)
+    elif is_text(column.dtype):
+        texts = texts_of(column)
         values, wrong = _numbers_in(texts)
         if wrong.any():
             refuse_rows(
@@ -156,23 +162,40 @@ def column_values(column: nw.Series[Any], name: str) -> npt.NDArray[np.float64]:
     else:
         raise InputError(
             f"the value column {name!r} holds {column.dtype}, expected numbers; choose another "
-            "with --target"
+            f"with --{option}"
         )
-    check_values(values, f"the value column {name!r}", "row")
+    check_values(values, f"the value column {name!r}", "row", gaps=gaps)
     return values
 
 
-def check_values(values: npt.NDArray[np.float64], what: str, place: str) -> None:
+def covariate_values(
+    frame: nw.DataFrame[Any], names: Sequence[str], role: str
+) -> npt.NDArray[np.float64]:
+    """The columns side by side, nan where missing; (T, len(names)) float64."""
+    import narwhals as nw
+
+    values = np.zeros((len(frame), len(names)))
+    for k, name in enumerate(names):
+        column = frame[name]
+        if str(column.dtype) == "Boolean":
+            column = column.cast(nw.Float64)
+        values[:, k] = column_values(column, name, option=role, gaps=True)
+    return values
+
+
+def check_values(
+    values: npt.NDArray[np.float64], what: str, place: str, *, gaps: bool = False
+) -> None:
     infinite = np.isinf(values)
     if infinite.any():
         refuse_rows(infinite, f"{what} is infinite", "replace these values by numbers", place)
     missing = np.isnan(values)
-    if missing.any():
+    if missing.any() and not gaps:
         _refuse_missing(missing, what, place)
 
 
 def _refuse_missing(missing: npt.NDArray[np.bool_], what: str, place: str) -> None:
-    """The one policy for missing values so far: none is let through."""
+    """A single series has no missing value; those of a panel are filled by ``complete``."""
     count = int(missing.sum())
     refuse_rows(
         missing,
@@ -182,10 +205,16 @@ def _refuse_missing(missing: npt.NDArray[np.bool_], what: str, place: str) -> No
     )
 
 
-def read_times(column: nw.Series[Any], name: str) -> tuple[Times, TimeStyle]:
-    """(T,) datetime64[us] (wall clock, or UTC below a day) or int64, in the rows' order."""
+def read_times(
+    column: nw.Series[Any], name: str, like: TimeStyle | None = None
+) -> tuple[Times, TimeStyle]:
+    """(T,) datetime64[us] (wall clock, or UTC below a day) or int64, in the rows' order.
+
+    ``like`` is how the stamps of an earlier table were written, which settles what these rows
+    alone may leave open: whether days come before months, which zone the clock shows.
+    """
     dtype: Any = column.dtype
-    if not _is_text(dtype) and (empty := column.is_null().to_numpy()).any():
+    if not is_text(dtype) and (empty := column.is_null().to_numpy()).any():
         refuse_rows(empty, f"the time column {name!r} is empty", "fill or drop them")
     if dtype.is_integer():
         if not _fits_int64(column):
@@ -201,13 +230,13 @@ def read_times(column: nw.Series[Any], name: str) -> tuple[Times, TimeStyle]:
                 "use dates or whole numbers (milliseconds, say), or leave the column out",
             )
         return read_integers(values.astype(np.int64), name)
-    if _is_text(dtype):
+    if is_text(dtype):
         first = next((item for item in column.to_list() if item is not None), None)
-        texts = _texts(column)
-        times, style = read_texts(texts, name)
+        texts = texts_of(column)
+        times, style = read_texts(texts, name, like)
         return times, TimeStyle() if isinstance(first, datetime.date) else style
     if str(dtype).startswith("Datetime"):
-        return _native_datetimes(column, dtype, name)
+        return _native_datetimes(column, dtype, name, like)
     if str(dtype) == "Date":
         return column.to_numpy().astype("datetime64[us]"), TimeStyle(dtype=dtype)
     raise InputError(
@@ -216,8 +245,18 @@ def read_times(column: nw.Series[Any], name: str) -> tuple[Times, TimeStyle]:
     )
 
 
-def _native_datetimes(column: nw.Series[Any], dtype: Any, name: str) -> tuple[Times, TimeStyle]:
+def _native_datetimes(
+    column: nw.Series[Any], dtype: Any, name: str, like: TimeStyle | None
+) -> tuple[Times, TimeStyle]:
     zone = dtype.time_zone
+    if like is not None and like.in_utc and not zone:
+        raise InputError(
+            f"the time column {name!r} has no time zone, but the data fitted had "
+            f"{like.time_zone}; localize it to that zone"
+        )
+    if zone and like is not None and like.time_zone:
+        zone = like.time_zone
+        column = column.dt.convert_time_zone(zone)
     wall = column.dt.replace_time_zone(None).to_numpy() if zone else column.to_numpy()
     times = wall.astype("datetime64[us]")
     if (times.astype(wall.dtype) != wall).any():
@@ -227,7 +266,7 @@ def _native_datetimes(column: nw.Series[Any], dtype: Any, name: str) -> tuple[Ti
         )
     if zone:
         clock = times - times.astype("datetime64[D]")
-        if (clock != clock[0]).any():
+        if (clock != clock[0]).any() if like is None else like.in_utc:
             # Steps below a day run in UTC, where clocks are not changed twice a year.
             utc = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
             times = utc.to_numpy().astype("datetime64[us]")

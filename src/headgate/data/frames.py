@@ -87,14 +87,14 @@ def as_series(
     if isinstance(data, (str, Path)):
         raise InputError(f"as_series needs data, got the path {str(data)!r}; use read_table first")
     frequency = None if freq is None else Frequency.parse(freq)
-    frame, kind = _open_frame(data)
+    frame, kind = open_frame(data)
     if frame is None:
         if time is not None or target is not None:
             raise InputError(
                 f"time= and target= name columns, but the data are {type(data).__name__}; "
                 "pass a pandas or polars frame, or leave them out"
             )
-        values = _array_values(data)
+        values = array_values(data)
         frequency = frequency or Frequency("step")
         return Series(values, freq=frequency, season=frequency.season, kind=kind)
     if len(frame) < 2:
@@ -110,17 +110,17 @@ def as_series(
     if time is None:
         frequency = frequency or Frequency("step")
         return Series(
-            _frozen(values),
+            frozen(values),
             value_name=target,
             freq=frequency,
             season=frequency.season,
             kind=kind,
         )
     times, style = read_times(frame[time], time)
-    order = _increasing(times, time, style)
+    order = increasing(times, time, style)
     times, values = times[order], values[order]
-    frequency = _frequency_of(times, time, style, frequency)
-    return Series(_frozen(values), times, time, target, frequency, frequency.season, kind, style)
+    frequency = frequency_of(times, time, style, frequency)
+    return Series(frozen(values), times, time, target, frequency, frequency.season, kind, style)
 
 
 def future_times(series: Series, horizon: int) -> Times:
@@ -145,22 +145,35 @@ def future_frame(series: Series, columns: Mapping[str, Any]) -> Any:
         raise InputError(f"columns must have one length, the horizon; got lengths {lengths}")
     if series.time_name in columns:
         raise InputError(f"a column is named {series.time_name!r} like the time; rename it")
+    times = future_times(series, next(iter(lengths.values())))
+    data = {name: np.asarray(column) for name, column in columns.items()}
+    return stamped_frame(series.kind, {}, series.time_name, times, series.style, data)
+
+
+def stamped_frame(
+    kind: str,
+    before: Mapping[str, Any],
+    time_name: str,
+    times: Times,
+    style: TimeStyle,
+    columns: Mapping[str, Any],
+) -> Any:
+    """A frame of ``kind``: what stands ``before``, stamps as they were written, ``columns``."""
     import narwhals as nw
 
-    times = future_times(series, next(iter(lengths.values())))
-    backend: Literal["pandas", "polars"] = "pandas" if series.kind == "pandas" else "polars"
-    stamps = _native_times(times, series)
-    data = {name: np.asarray(column) for name, column in columns.items()}
-    frame = nw.from_dict({series.time_name: stamps, **data}, backend=backend)
-    if series.style.dtype is not None and series.style.time_zone is None:
-        frame = frame.with_columns(nw.col(series.time_name).cast(series.style.dtype))
+    backend: Literal["pandas", "polars"] = "pandas" if kind == "pandas" else "polars"
+    stamps = native_times(times, style, kind)
+    frame = nw.from_dict({**before, time_name: stamps, **columns}, backend=backend)
+    if style.dtype is not None and style.time_zone is None:
+        stamped = [name for name in (time_name, "cutoff") if name in frame.columns]
+        frame = frame.with_columns(nw.col(name).cast(style.dtype) for name in stamped)
     return frame.to_native()
 
 
 # -- opening -------------------------------------------------------------------------------
 
 
-def _open_frame(data: Any) -> tuple[nw.DataFrame[Any] | None, str]:
+def open_frame(data: Any) -> tuple[nw.DataFrame[Any] | None, str]:
     """A narwhals frame and its kind, or None for values without columns."""
     import narwhals as nw
     from narwhals import dependencies as known
@@ -182,6 +195,24 @@ def _open_frame(data: Any) -> tuple[nw.DataFrame[Any] | None, str]:
 
         return nw.from_native(pl.DataFrame(data), eager_only=True), "polars"
     return None, "array"
+
+
+def levels_as_columns(data: Any, wanted: set[str]) -> Any:
+    """A pandas frame whose index levels are columns: all of several, one if it is ``wanted``."""
+    from narwhals import dependencies
+
+    single = dependencies.is_pandas_series(data)
+    if not (single or dependencies.is_pandas_dataframe(data)):
+        return data
+    names = [str(name) for name in data.index.names if name is not None]
+    if data.index.nlevels == 1 and (_is_time_index(data.index) or not wanted.intersection(names)):
+        return data
+    if single:
+        data = data.to_frame(name="y" if data.name is None else str(data.name))
+    for name in names:
+        if name in data.columns:
+            raise InputError(f"{name!r} is both the index and a column; rename one")
+    return data.reset_index()
 
 
 def _is_time_index(index: Any) -> bool:
@@ -207,7 +238,8 @@ def _with_index_as_column(frame: Any) -> Any:
     return frame
 
 
-def _array_values(data: Any) -> npt.NDArray[np.float64]:
+def array_values(data: Any, *, gaps: bool = False) -> npt.NDArray[np.float64]:
+    """Values of a 1-D array or list, read-only; with ``gaps`` nan where one is missing."""
     if isinstance(data, np.ma.MaskedArray):
         data = np.ma.filled(data.astype(np.float64), np.nan)
     try:
@@ -228,8 +260,8 @@ def _array_values(data: Any) -> npt.NDArray[np.float64]:
     if array.dtype.kind not in "biuf":
         array = _from_objects(array)
     values = array.astype(np.float64)
-    check_values(values, "the data", "index")
-    return _frozen(values)
+    check_values(values, "the data", "index", gaps=gaps)
+    return frozen(values)
 
 
 def _from_objects(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -244,7 +276,7 @@ def _from_objects(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return values
 
 
-def _frozen(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def frozen(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     values = np.array(values, dtype=np.float64)
     values.flags.writeable = False
     return values
@@ -253,30 +285,43 @@ def _frozen(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 # -- time ----------------------------------------------------------------------------------
 
 
-def _increasing(times: Times, name: str, style: TimeStyle) -> npt.NDArray[np.int64]:
+def increasing(times: Times, name: str, style: TimeStyle) -> npt.NDArray[np.int64]:
     """The order that sorts the stamps; refuses those that stand twice, by name and row."""
     order = np.argsort(times, kind="stable")
     again = times[order][1:] == times[order][:-1]
     if not again.any():
         return order
     doubles = np.unique(times[order][1:][again])
-    shown = style.write(doubles[:3]) if style.template else [_plain(t) for t in doubles[:3]]
-    listed = "; ".join(
+    places = [
         f"{text} in {name_rows(times == stamp)}"
-        for text, stamp in zip(shown, doubles[:3], strict=True)
+        for text, stamp in zip(show_stamps(doubles[:3], style), doubles[:3], strict=True)
+    ]
+    raise repeated_stamps(
+        name,
+        places,
+        len(doubles),
+        "keep one row for each, or forecast one series at a time when the table holds several",
     )
-    more = f" (and {len(doubles) - 3} more stamps)" if len(doubles) > 3 else ""
-    raise InputError(
-        f"time stamps of {name!r} stand more than once: {listed}{more}; keep one row for each, or "
-        "forecast one series at a time when the table holds several"
+
+
+def repeated_stamps(name: str, places: list[str], count: int, advice: str) -> InputError:
+    """The error for ``count`` stamps that stand twice, the first of them in ``places``."""
+    more = f" (and {count - len(places)} more stamps)" if count > len(places) else ""
+    return InputError(
+        f"time stamps of {name!r} stand more than once: {'; '.join(places)}{more}; {advice}"
     )
 
 
-def _plain(stamp: Any) -> str:
-    return str(stamp).removesuffix(".000000").removesuffix("T00:00:00").replace("T", " ")
+def show_stamps(times: Times, style: TimeStyle) -> list[str]:
+    """A few stamps for a message, as they were written."""
+    if style.template:
+        return [str(stamp) for stamp in style.write(times)]
+    return [
+        str(t).removesuffix(".000000").removesuffix("T00:00:00").replace("T", " ") for t in times
+    ]
 
 
-def _frequency_of(times: Times, name: str, style: TimeStyle, given: Frequency | None) -> Frequency:
+def frequency_of(times: Times, name: str, style: TimeStyle, given: Frequency | None) -> Frequency:
     if given is not None:
         return anchored(given, times)
     frequency = infer_frequency(times)
@@ -286,15 +331,16 @@ def _frequency_of(times: Times, name: str, style: TimeStyle, given: Frequency | 
     return frequency
 
 
-def _native_times(times: Times, series: Series) -> Any:
+def native_times(times: Times, style: TimeStyle, kind: str) -> Any:
     """Stamps as the data had them: integers, texts, or datetimes with their zone."""
-    style = series.style
     if style.template:
-        return style.write(times)
+        distinct, places = np.unique(times, return_inverse=True)
+        written = style.write(distinct)
+        return [written[place] for place in places.tolist()]
     if style.time_zone is None:
         return times
     base = "UTC" if style.in_utc else style.time_zone
-    if series.kind == "pandas":
+    if kind == "pandas":
         import pandas as pd
 
         localized = pd.DatetimeIndex(times).tz_localize(

@@ -98,8 +98,13 @@ def looks_like_dates(texts: Sequence[str], name: str) -> bool:
     return False
 
 
-def read_texts(texts: Sequence[str | None], name: str) -> tuple[Times, TimeStyle]:
+def read_texts(
+    texts: Sequence[str | None], name: str, like: TimeStyle | None = None
+) -> tuple[Times, TimeStyle]:
     """Parse a column of date texts: (T,) datetime64[us] and how they were written.
+
+    ``like`` is how an earlier table wrote them: it settles the order of day and month, and the
+    zone whose clock is meant.
 
     Raises:
         InputError: rows that are empty or no dates (named), or a day and month that could
@@ -114,7 +119,7 @@ def read_texts(texts: Sequence[str | None], name: str) -> tuple[Times, TimeStyle
     sample = [str(text) for text in column.head(1000)]
     kind = max(_PATTERNS, key=lambda k: sum(re.match(_PATTERNS[k], t) is not None for t in sample))
     found = column.str.extract_groups(_PATTERNS[kind]).struct.unnest()
-    month_first = kind == "day first" and _month_first(found, name, sample[0])
+    month_first = kind == "day first" and _month_first(found, name, sample[0], like)
     if month_first:
         found = found.rename({"day": "month", "month": "day"})
     times, valid = _assemble(found)
@@ -125,7 +130,7 @@ def read_texts(texts: Sequence[str | None], name: str) -> tuple[Times, TimeStyle
             f"the time column {name!r} holds {column[bad]!r}, which is not a date",
             "write dates as 2024-01-05, 2024/1/5, 2024年1月5日 or 20240105",
         )
-    offsets, zone = _offsets(found)
+    offsets, zone = _offsets(found, like)
     return times - offsets, TimeStyle(template=_template(kind, sample[0], found, zone, month_first))
 
 
@@ -211,32 +216,39 @@ def _numbers_of_fraction(found: pl.DataFrame) -> npt.NDArray[np.int64]:
     return np.asarray(digits.cast(pl.Int64).to_numpy())
 
 
-def _month_first(found: pl.DataFrame, name: str, example: str) -> bool:
+def _month_first(found: pl.DataFrame, name: str, example: str, like: TimeStyle | None) -> bool:
     """05/01/2024 is read only where some day is above 12, which shows the order."""
     first, second = _numbers(found, "day", 1), _numbers(found, "month", 1)
     if (first > 12).any() and (second <= 12).all():
         return False
     if (second > 12).any() and (first <= 12).all():
         return True
+    order = re.findall(r"{(\w+)", like.template)[:2] if like is not None else []
+    if order in (["day", "month"], ["month", "day"]):
+        return order == ["month", "day"]
     raise InputError(
         f"the time column {name!r} holds {example.strip()!r}, where day and month could be either "
         "way round; write dates as 2024-01-05"
     )
 
 
-def _offsets(found: pl.DataFrame) -> tuple[npt.NDArray[Any], str | None]:
+def _offsets(found: pl.DataFrame, like: TimeStyle | None) -> tuple[npt.NDArray[Any], str | None]:
     """Time to take off each row, and the zone to write; one zone throughout is left alone."""
+    home = re.search(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", like.template) if like is not None else None
     zero = np.zeros(len(found), dtype="timedelta64[us]")
     if "zone" not in found.columns or found["zone"].null_count() == len(found):
         return zero, None
     zones = found["zone"].fill_null("Z").to_list()
-    if len(set(zones)) == 1:
+    if len(set(zones)) == 1 and home is None:
         return zero, zones[0]
-    minutes = {z: 0 if z == "Z" else int(z[:3]) * 60 for z in set(zones)}
-    for zone in minutes:
-        if zone != "Z":
-            minutes[zone] += int(zone[0] + zone[-2:])
-    return np.array([minutes[z] for z in zones], dtype="timedelta64[m]").astype("m8[us]"), "+00:00"
+    minutes = {z: _minutes(z) - (_minutes(home[1]) if home else 0) for z in set(zones)}
+    offsets = np.array([minutes[z] for z in zones], dtype="timedelta64[m]").astype("m8[us]")
+    return offsets, home[1] if home else "+00:00"
+
+
+def _minutes(zone: str) -> int:
+    """East of Greenwich: ``+08:00`` is 480, ``Z`` 0."""
+    return 0 if zone == "Z" else int(zone[:3]) * 60 + int(zone[0] + zone[-2:])
 
 
 def _template(

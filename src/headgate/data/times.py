@@ -30,6 +30,7 @@ _FIXED: Final = {
     "U": 1,
 }
 _MONTHS: Final = {"Y": 12, "Q": 3, "M": 1}
+MONTH_UNITS: Final = tuple(_MONTHS)
 _SEASONS: Final = {"Q": 4, "M": 12, "W": 52, "D": 7, "B": 5, "H": 24, "T": 1440, "S": 3600}
 _WORDS: Final = {
     "Y": "Y A YE YS AE AS YEAR YEARS YEARLY ANNUAL BYE BYS",
@@ -130,7 +131,7 @@ def infer_frequency(times: Times) -> Frequency:
     if np.issubdtype(times.dtype, np.integer):
         return Frequency("step", _usual_step(np.diff(times)))
     steps = np.diff(times).astype(np.int64)
-    months, day = _month_and_day(times)
+    months, day = month_and_day(times)
     consistent = _month_day(months, day)
     gaps = np.diff(months)
     if int(np.median(steps)) >= 27 * _DAY and gaps.min() >= 1:
@@ -158,25 +159,28 @@ def anchored(frequency: Frequency, times: Times) -> Frequency:
             "pass a unit such as D, M or h"
         )
     if frequency.unit in _MONTHS:
-        return replace(frequency, day=_anchor_day(*_month_and_day(times)))
+        return replace(frequency, day=_anchor_day(*month_and_day(times)))
     if frequency.unit == "B":
         return replace(frequency, weekdays=_business_days(times).weekdays)
     return frequency
 
 
 def next_times(last: Any, frequency: Frequency, horizon: int) -> Times:
-    """The ``horizon`` stamps after ``last``, a datetime64 or an integer; shape (horizon,)."""
+    """The ``horizon`` stamps after ``last``, a datetime64 or an integer; shape (horizon,).
+
+    An array ``last`` of any shape gives the stamps after each: (..., horizon).
+    """
     count = np.arange(1, horizon + 1, dtype=np.int64) * frequency.multiple
-    if np.issubdtype(np.asarray(last).dtype, np.integer):
-        return np.asarray(np.int64(last) + count)
-    last = np.datetime64(last, "us")
+    last = np.asarray(last)[..., None]
+    if np.issubdtype(last.dtype, np.integer):
+        return np.asarray(last.astype(np.int64) + count)
+    last = last.astype("datetime64[us]")
     midnight = last.astype("datetime64[D]")
     clock = last - midnight
     if frequency.unit in _MONTHS:
         months = last.astype("datetime64[M]") + count * _MONTHS[frequency.unit]
-        _, this_day = _month_and_day(np.array([last]))
-        wanted = frequency.day or int(this_day[0])
-        days = np.minimum(wanted, _days_in(months.astype(np.int64)))
+        wanted = frequency.day or month_and_day(last)[1]
+        days = np.minimum(wanted, days_in(months.astype(np.int64)))
         return np.asarray((months.astype("datetime64[D]") + (days - 1)).astype("M8[us]") + clock)
     if frequency.unit == "B":
         # "backward": from a last stamp on a day off, the first next stamp is the next day on.
@@ -185,6 +189,55 @@ def next_times(last: Any, frequency: Frequency, horizon: int) -> Times:
         )
         return np.asarray(days_on.astype("M8[us]") + clock)
     return np.asarray(last + (count * _FIXED[frequency.unit]).astype("timedelta64[us]"))
+
+
+def anchor_days(times: Times, bounds: npt.NDArray[np.int64], wanted: int) -> npt.NDArray[Any]:
+    """The day of the month on which each series of a panel stands (31 for its end); (M,) int64.
+
+    ``wanted`` where all stamps of a series fit it, or fit no day at all (the last trading day),
+    and where there is only one, which may do either.
+    """
+    months, days = month_and_day(times)
+    length = days_in(months)
+    starts = bounds[:-1]
+    fits = np.logical_and.reduceat(days == np.minimum(wanted, length), starts)
+    own = np.maximum.reduceat(days, starts)
+    own[np.logical_and.reduceat(days == length, starts)] = MONTH_END
+    whole = np.repeat(own, np.diff(bounds))
+    own_fits = np.logical_and.reduceat(days == np.minimum(whole, length), starts)
+    return np.where(~fits & own_fits & (np.diff(bounds) > 1), own, wanted)
+
+
+def unlike(times: Times, bounds: npt.NDArray[np.int64], frequency: Frequency) -> npt.NDArray[Any]:
+    """Which series of a panel come at another frequency; (M,) bool. Gaps are none, short ones pass.
+
+    A series that comes more often has a smaller median step; one that comes less often never
+    has as small a step as the others, and mostly one of its own.
+    """
+    counts = np.diff(bounds) - 1  # steps in each series
+    owner = np.repeat(np.arange(len(counts)), counts + 1)
+    if np.issubdtype(times.dtype, np.integer):
+        stamps, usual = times, frequency.multiple
+    elif frequency.unit in _MONTHS:
+        stamps, usual = month_and_day(times)[0], _MONTHS[frequency.unit] * frequency.multiple
+    else:
+        size = _DAY if frequency.unit == "B" else _FIXED[frequency.unit]
+        stamps, usual = times.astype(np.int64), size * frequency.multiple
+    inside = owner[1:] == owner[:-1]
+    steps = np.diff(stamps)[inside]
+    steps = np.append(steps[np.lexsort((steps, owner[1:][inside]))], usual)
+    first = np.append(0, np.cumsum(counts))[:-1]
+    low, middle = steps[first], steps[first + counts // 2]
+    # A quarter either way is jitter; one step alone may be a gap.
+    more_often = (counts > 0) & (steps[first + np.maximum(counts - 1, 0) // 2] < 0.75 * usual)
+    less_often = (counts > 1) & (low > 1.25 * usual) & (middle <= 1.25 * low)
+    other = np.asarray(more_often | less_often)
+    if frequency.unit == "B":
+        on = np.array([day == "1" for day in frequency.weekdays or "1111100"])
+        off = ~on[(times.astype("datetime64[D]").astype(np.int64) + 3) % 7]
+        offs = np.add.reduceat(off.astype(np.int64), bounds[:-1])
+        other |= (offs > 1) & (offs > 0.1 * (counts + 1))
+    return other
 
 
 def steps_between(first: Any, last: Any, frequency: Frequency) -> int:
@@ -210,14 +263,14 @@ def _usual_step(steps: npt.NDArray[Any]) -> int:
     return max(1, int(np.median(steps.astype(np.int64))))
 
 
-def _month_and_day(times: Times) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def month_and_day(times: Times) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Months since 1970 and the day of the month from 1."""
     months = times.astype("datetime64[M]")
     days = (times.astype("datetime64[D]") - months.astype("datetime64[D]")).astype(np.int64) + 1
     return months.astype(np.int64), days
 
 
-def _days_in(months: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def days_in(months: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     first = months.astype("datetime64[M]")
     following = (first + 1).astype("datetime64[D]")
     return np.asarray((following - first.astype("datetime64[D]")).astype(np.int64))
@@ -225,7 +278,7 @@ def _days_in(months: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _month_day(months: npt.NDArray[np.int64], days: npt.NDArray[np.int64]) -> int:
     """The day on which all stamps stand (31 for the end of the month), 0 if there is none."""
-    length = _days_in(months)
+    length = days_in(months)
     if np.all(days == length):
         return MONTH_END
     wanted = int(days.max())
@@ -233,7 +286,7 @@ def _month_day(months: npt.NDArray[np.int64], days: npt.NDArray[np.int64]) -> in
 
 
 def _anchor_day(months: npt.NDArray[np.int64], days: npt.NDArray[np.int64]) -> int:
-    near_end = np.mean(_days_in(months) - days < 4) > 0.5 and np.median(days) > 20
+    near_end = np.mean(days_in(months) - days < 4) > 0.5 and np.median(days) > 20
     usual = MONTH_END if near_end else int(np.bincount(days).argmax())
     return _month_day(months, days) or usual
 
