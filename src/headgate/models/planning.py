@@ -1,172 +1,173 @@
-"""Planning a forecaster's fit: lookback, season, held-out windows, and which treatment wins."""
+"""Planning a forecaster's fit: season, lookback, segments, and what is held out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from ..data.frames import Series
 from ..errors import InputError
-from ..training.history import History
-from .ensemble import MAX_EPOCHS, Ensemble
-from .treatment import PLAIN, SEASONAL, Treatment, detect_season, learn, swings_grow
+from .lines import Cut, Int64, Lines
+from .treatment import PLAIN, SEASONAL, Bool, detect_season, swings_grow
 
-Float64 = npt.NDArray[np.float64]
-SHORTEST = 2  # lookback at least
-LONGEST = 96  # lookback by default at most: gradients through time fade anyway
-UPDATES = 400  # of each network at most, when epochs are not given
-HELD_OUT = 256  # windows at most
-SCOUTS = 2  # members at most that try a treatment; fewer than forecast, so errors err high
-MARGIN = 1.05  # a later treatment must be better by more than this: near-ties go one way
+LONGEST = 96  # values in a lookback by default at most, where each is a step of the network
+LONG_SEASON = 24  # from here on the network reads a season, or part of one, at a time
+SEASONS = 7  # in a lookback of long seasons: a week of hours
+MOST_VALUES = 1024  # in a lookback by default
+MOST_SEGMENT = 64
+SHORTEST = 2  # values in a window
+MOST_REPEATS = 2  # seasons that differences are summed over: farther ahead their errors add up
+FIXED = ("series", "standard", "minmax", "robust", "none")  # scalers that shift no window
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """How a series will be cut.
+    """How the series of a panel will be cut.
 
     Attributes:
-        horizon, lookback, season: steps.
+        horizon: steps to forecast.
+        season: steps in a season that is removed; 1 for none.
+        cuts: of each candidate, in their order.
         candidates: (method, shift) of the treatments to try.
-        log: whether their logarithm is taken.
-        front: steps before the held-out part.
+        log: (M,) whether the logarithm is taken.
+        front: (M,) steps before the held-out part; all of them where nothing is held out.
+        scaler: how offsets and scales are found.
     """
 
     horizon: int
-    lookback: int
     season: int
+    cuts: tuple[Cut, ...]
     candidates: tuple[tuple[str, str], ...]
-    log: bool
-    front: int
-
-    def constant(self, values: Float64) -> Treatment:
-        """The treatment of a constant series."""
-        return Treatment(shift="last", offset=float(values[0]), scale=1.0)
+    log: Bool
+    front: Int64
+    scaler: str
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What the search settled on; ``errors`` (n, H) are those of the held-out windows, lifted."""
+def check_lengths(
+    lengths: Int64, name: object, horizon: int, lookback: int | None, least: int = SHORTEST
+) -> None:
+    """Raise InputError for series too short to forecast, or when none is long enough to learn from.
 
-    treatment: Treatment
-    ensemble: Ensemble
-    epochs: int
-    errors: Float64
-    history: History
-
-
-def check_length(length: int, horizon: int, lookback: int | None) -> None:
-    """Raise InputError when ``length`` values are too few to learn and hold out one horizon."""
-    least = lookback or SHORTEST
-    needed = 2 * horizon + least
-    if length < needed:
+    Args:
+        name: k -> what series k is called.
+        least: values that every series must have.
+    """
+    call = name if callable(name) else (lambda k: "the series")
+    floor = lookback or SHORTEST
+    needed = 2 * horizon + floor
+    k = int(np.argmax(lengths))
+    if lengths[k] < needed:
         more = f" and lookback={lookback}" if lookback else ""
-        shorter = (length - least) // 2
+        shorter = (int(lengths[k]) - floor) // 2
         advice = f", or ask for a horizon of at most {shorter}" if shorter >= 1 else ""
+        who = call(k) if len(lengths) == 1 else f"the longest series ({call(k)})"
         raise InputError(
-            f"the series has {length} values, but horizon={horizon}{more} needs at least {needed} "
-            f"(two horizons and {least} more); bring more data{advice}"
+            f"{who} has {lengths[k]} values, but horizon={horizon}{more} needs at least {needed} "
+            f"(two horizons and {floor} more); bring more data{advice}"
         )
+    short = np.flatnonzero(lengths < least)
+    if len(short):
+        listed = ", ".join(
+            f"{call(int(k))} has {lengths[k]} value{'s' * bool(lengths[k] != 1)}" for k in short[:5]
+        )
+        more = f" (and {len(short) - 5} more series)" if len(short) > 5 else ""
+        raise InputError(
+            f"too short to forecast: {listed}{more}; at least {least} are needed; drop "
+            f"{'it' if len(short) == 1 else 'them'} or bring more data"
+        )
+
+
+def find_season(lines: Lines, usual: int) -> int:
+    """The season of the frequency, else the one that most of the longest series show."""
+    if usual > 1:
+        return usual
+    longest = np.argsort(-lines.lengths, kind="stable")[:25]
+    seasons = Counter(
+        detect_season(lines.values[lines.bounds[k] : lines.bounds[k + 1]]) for k in longest
+    )
+    found, votes = seasons.most_common(1)[0]
+    return found if 2 * votes > len(longest) else 1
 
 
 def make_plan(
-    series: Series, horizon: int, lookback: int | None, season: int | str, scaler: str
-) -> Plan:
-    """Decide all that needs no training."""
-    length = len(series)
-    held = max(horizon, min(round(0.2 * length), 4 * horizon + 20))
-    held = min(held, (length - (lookback or SHORTEST)) // 2)
-    front = length - max(held, horizon)
-    values = series.values[:front]
-    if season == "auto":
-        found = series.season if series.season > 1 else detect_season(values)
-    else:
-        found = int(season)
-    # a season must be seen: twice before the held-out part, or it is left alone
-    spare = front - horizon - (lookback or SHORTEST)
-    usable = found if front >= 2 * found + 2 and spare >= found + 2 else 1
-    candidates: tuple[tuple[str, str], ...] = SEASONAL if usable > 1 else PLAIN
-    if length - front < 2 * horizon:  # too few windows to choose by
-        candidates = candidates[:1]
-    if scaler != "auto":
-        kept = tuple(c for c in candidates if (c[1] == "none") == (scaler == "series"))
-        candidates = kept or (("plain", "none" if scaler == "series" else "last"),)
-    context = usable if usable > 1 else 0
-    if lookback is None:
-        wanted = min(max(2 * usable, 8), LONGEST)
-        lookback = max(SHORTEST, min(wanted, (front - horizon - context) // 2))
-    log = swings_grow(values, usable)
-    return Plan(horizon, lookback, usable, candidates, log, front)
-
-
-def search(
-    values: Float64,
-    plan: Plan,
-    *,
-    make: Callable[[str], Ensemble],
-    options: dict[str, Any],
-    epochs: int | None,
-) -> Choice:
-    """Try the treatments on the held-out windows, then train on everything with the best.
+    lines: Lines, *, horizon: int, blocks: tuple[int, ...], lookback: int | None,
+    season: int | str, usual: int, scaler: str, like: Cut,
+) -> Plan:  # fmt: skip
+    """Decide all that needs no training.
 
     Args:
-        make: a shift's fresh ensemble.
-        options: for ``Network.fit``.
-        epochs: fixed, or None to find them.
+        blocks: steps that the network puts out at once, to try one after the other.
+        usual: season of the data's frequency, 1 for none.
+        like: a cut with the columns as they will be.
     """
-    last = len(values) - plan.horizon
-    ends = np.unique(
-        np.linspace(plan.front, last, min(last - plan.front + 1, HELD_OUT)).astype(int)
-    )
-    log = plan.log and bool(values.min() > 0)
-    truth = np.lib.stride_tricks.sliding_window_view(values, plan.horizon)[ends]
-    tried = []
-    for method, shift in plan.candidates:
-        treatment = learn(values[: plan.front], plan.season, method, shift, log=log)
-        ensemble = make(shift)
-        ensemble = Ensemble(ensemble.networks[:SCOUTS])
-        used, _ = _train(ensemble, treatment, values, plan, options, epochs, ends)
-        raw = ensemble.predict(treatment.table(values, ends, plan.lookback, plan.horizon))
-        lifted = treatment.restore(values, ends, raw)
-        score = float(np.mean(np.abs(treatment.lower(lifted) - truth)))
-        tried.append((score, method, shift, used, treatment.lift(truth) - lifted))
-    tried = [each for each in tried if np.isfinite(each[0]) and np.isfinite(each[4]).all()]
-    if not tried:
-        raise InputError(
-            "the values are too large or too far apart to learn from in float64; divide them by "
-            "a constant first"
+    lengths = lines.lengths
+    shortest = lookback or SHORTEST
+    held = np.maximum(horizon, np.minimum(np.round(0.2 * lengths), 4 * horizon + 20))
+    held = np.minimum(held, (lengths - shortest) // 2).astype(np.int64)
+    front = lengths - np.where(held < horizon, 0, held)
+    longest = int(front[held >= horizon].max())
+    before = lines.heads(front)
+    found = find_season(before, usual) if season == "auto" else int(season)
+    # a season must be seen: twice before the held-out part, or it is left alone
+    spare = longest - horizon - shortest
+    usable = found if longest >= 2 * found + 2 and spare >= found + 2 else 1
+    candidates: tuple[tuple[str, str], ...] = SEASONAL if usable > 1 else PLAIN
+    if horizon > MOST_REPEATS * usable:
+        candidates = tuple(c for c in candidates if c[0] != "difference")
+    if held.sum() < 2 * horizon:  # too few windows to choose by
+        candidates = candidates[:1]
+    if scaler in FIXED:
+        candidates = (("indices" if usable > 1 else "plain", "none"),)
+    elif scaler == "window":
+        candidates = tuple(c for c in candidates if c[1] != "none") or (("plain", "last"),)
+    seen = _lookback(usable, lookback, longest - horizon)
+    segment = _segment(usable, seen)
+    base = replace(like, lookback=seen, segment=segment, context=0,
+                   fewest=1 if segment > 1 else min(SHORTEST, seen))  # fmt: skip
+    candidates = candidates * len(blocks)
+    cuts = tuple(
+        replace(base, horizon=block, context=usable if method == "difference" else 0)
+        for (method, _), block in zip(
+            candidates, np.repeat(blocks, len(candidates) // len(blocks)).tolist(), strict=True
         )
-    enough = MARGIN * min(score for score, *_ in tried)
-    _, method, shift, used, errors = next(each for each in tried if each[0] <= enough)
-    treatment = learn(values, plan.season, method, shift, log=log)
-    ensemble = make(shift)
-    used, history = _train(ensemble, treatment, values, plan, options, used, None)
-    return Choice(treatment, ensemble, used, errors, history)
+    )
+    # a treatment that some series are too short for is no candidate
+    shortest_cut = min(range(len(cuts)), key=lambda i: cuts[i].least)
+    kept = [i for i, cut in enumerate(cuts) if cut.least <= int(lengths.min())] or [shortest_cut]
+    least = max(cuts[i].least for i in kept)
+    front = np.where(front < least + max(blocks), lengths, front)
+    return Plan(
+        horizon, usable, tuple(cuts[i] for i in kept), tuple(candidates[i] for i in kept),
+        logarithms(before, usable) & (lines.minimum(lines.values) > 0), front, scaler,
+    )  # fmt: skip
 
 
-def _train(
-    ensemble: Ensemble,
-    treatment: Treatment,
-    values: Float64,
-    plan: Plan,
-    options: dict[str, Any],
-    epochs: int | None,
-    held_out: npt.NDArray[np.int64] | None,
-) -> tuple[int, History]:
-    """Train before the held-out windows (or on everything); returns epochs used, and history."""
-    stop = len(values) if held_out is None else plan.front
-    first = treatment.context + plan.lookback
-    ends = np.arange(first, stop - plan.horizon + 1, dtype=np.int64)
-    table = treatment.table(values, ends, plan.lookback, plan.horizon, targets=True)
-    validation = None
-    if held_out is not None and epochs is None:
-        validation = treatment.table(values, held_out, plan.lookback, plan.horizon, targets=True)
-    batches = -(-len(ends) // int(options["batch_size"]))
-    most = min(max(UPDATES // batches, 2), MAX_EPOCHS)
-    history = ensemble.fit(table, epochs=epochs or most, validation=validation, **options)
-    if validation is None:
-        return epochs or most, history
-    return (history.best_epoch or 0) + 1, history
+def logarithms(lines: Lines, season: int) -> Bool:
+    """(M,) For seasons that grow with the level; a trend alone would be made to explode."""
+    return swings_grow(lines, season) if season > 1 else np.zeros(len(lines), np.bool_)
+
+
+def _lookback(season: int, given: int | None, spare: int) -> int:
+    """Values that a window holds; ``spare`` are there beside the horizon."""
+    if given is not None:
+        return given
+    if season >= LONG_SEASON:
+        wanted = min(SEASONS * season, max(MOST_VALUES, 2 * season))
+        if (spare - season) // 2 >= 2 * season:
+            return min(wanted, (spare - season) // 2 // season * season)
+    wanted = min(max(2 * season, 8), LONGEST)
+    return max(SHORTEST, min(wanted, (spare - (season if season > 1 else 0)) // 2))
+
+
+def _segment(season: int, lookback: int) -> int:
+    """Values that the network reads at each step: reading in segments is quick, and no worse.
+
+    Zeng et al. 2023 and SegRNN (Lin et al. 2023, arXiv 2308.11200).
+    """
+    if season >= LONG_SEASON and lookback >= 2 * season:
+        parts = -(-season // MOST_SEGMENT)
+        while season % parts:
+            parts += 1
+        return season // parts
+    return 1 if lookback <= LONGEST else -(-lookback // LONGEST)

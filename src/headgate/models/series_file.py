@@ -7,40 +7,73 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..checks import check_choice, check_size
-from ..data.frames import Frequency, Series, future_times
+from ..data.panel import Panel
+from ..data.panel_future import panel_times
 from ..data.stamps import TimeStyle
+from ..data.times import Frequency
 from ..errors import ModelFileError
 from ..model_file import ModelFile
 from ..training.history import History
+from .continuation import continue_panel
 from .ensemble import Ensemble
-from .intervals import Errors
+from .features import Features
+from .intervals import Errors, check_levels
+from .lines import Cut
 from .treatment import Treatment
 
 if TYPE_CHECKING:
     from .forecaster import GRUForecaster
 
+Float32 = npt.NDArray[np.float32]
+SHOWN = 2000  # steps of each series that are kept for pictures, at most
+MANY = 50  # series; of more only what forecasts need is kept
+_PLAIN = ("method", "shift", "season", "usual")
+_ARRAYS = ("indices", "offset", "scale", "noise")
 
-def facts_of(model: GRUForecaster) -> dict[str, Any]:
-    """JSON-able facts; the series is cut to what forecasts and pictures need."""
-    horizon, season = model.horizon_, model.treatment_.season
-    needed = model.lookback_ + model.treatment_.context
-    keep = min(len(model.series_), max(needed, min(max(80, 8 * horizon, 6 * season), 2000)))
-    return {
-        "parameters": model.get_params(),
+
+def facts_of(model: GRUForecaster) -> tuple[dict[str, Any], dict[str, Float32]]:
+    """JSON-able facts, and tensors; the series are cut to what forecasts and pictures need."""
+    horizon, treatment, cut = model.horizon_, model.treatment_, model.cut_
+    whole = model.panel_
+    needed = cut.context + cut.lookback + cut.segment
+    if len(whole) <= MANY:
+        needed = max(needed, min(max(80, 8 * horizon, 6 * treatment.season), SHOWN))
+    skipped = np.maximum(whole.lengths - needed, 0)
+    panel = whole.cut(skipped, whole.lengths)
+    tensors = {
+        "values": _as_bits(panel.values),
+        "lengths": _as_bits(panel.lengths),
+        "phase": _as_bits(model.phase_ + skipped),
+        "past": _as_bits(panel.past),
+        "future": _as_bits(panel.future),
+        "log": treatment.log.astype(np.float32),
+        "nonnegative": model.nonnegative_.astype(np.float32),
+        "errors": model.errors_.values.astype(np.float32),
+        "size": _as_bits(model.errors_.size),
+    } | {name: _as_bits(getattr(treatment, name)) for name in _ARRAYS}
+    if panel.times is not None:
+        tensors["times"] = _as_bits(panel.times.astype(np.int64))
+    facts = {
+        "parameters": {**model.get_params(), "levels": list(check_levels(model.levels))},
         "horizon": horizon,
-        "lookback": model.lookback_,
         "season": model.season_,
-        "treatment": asdict(model.treatment_),
+        "cut": asdict(cut),
+        "treatment": {name: getattr(treatment, name) for name in _PLAIN},
+        "features": model.features_.to_dict(),
         "epochs": model.epochs_,
         "members": len(model.ensemble_.networks),
-        "nonnegative": model.nonnegative_,
-        "length": model.length_,
+        "quantiles": list(model.ensemble_.quantiles),
+        "error_series": model.errors_.series,
+        "error_levels": list(model.errors_.levels),
+        "filled": model.filled_,
         "seconds": model.seconds_,
-        "history": None if model.history_ is None else model.history_.to_dict(),
-        "series": _series_facts(model.series_.part(len(model.series_) - keep)),
+        "history": model.history_.to_dict(),
+        "panel": _panel_facts(panel),
     }
+    return facts, {f"extra.{name}": array for name, array in tensors.items() if array.size}
 
 
 def restore(cls: type[GRUForecaster], file: ModelFile) -> GRUForecaster:
@@ -51,40 +84,40 @@ def restore(cls: type[GRUForecaster], file: ModelFile) -> GRUForecaster:
     """
     facts = file.extra["estimator"]
     try:
-        model = cls(**facts["parameters"])
+        parameters = dict(facts["parameters"])
+        parameters["levels"] = tuple(parameters["levels"])
+        model = cls(**parameters)
         model._check_parameters()
-        model.horizon_, model.lookback_ = int(facts["horizon"]), int(facts["lookback"])
-        model.season_ = int(facts["season"])
-        treatment = dict(facts["treatment"])
-        treatment["indices"] = tuple(float(v) for v in treatment["indices"])
-        model.treatment_ = Treatment(**treatment)
-        model.epochs_, model.length_ = int(facts["epochs"]), int(facts["length"])
-        model.nonnegative_ = bool(facts["nonnegative"])
+        model.horizon_, model.season_ = int(facts["horizon"]), int(facts["season"])
+        model.cut_ = _cut(facts["cut"])
+        model.lookback_ = model.cut_.lookback
+        model.features_ = Features.from_dict(facts["features"])
+        model.panel_ = _panel(facts["panel"], file, model.features_)
+        count = len(model.panel_)
+        model.phase_ = _bits(file, "phase", np.int64, (count,))
+        model.treatment_ = _treatment(facts["treatment"], file, count)
+        model.nonnegative_ = _flags(file, "nonnegative", count)
+        model.errors_ = _errors(facts, file, model.horizon_, count)
+        model.epochs_, model.filled_ = int(facts["epochs"]), int(facts["filled"])
         model.seconds_ = float(facts["seconds"])
-        model.history_ = None if facts["history"] is None else History.from_dict(facts["history"])
-        errors = np.asarray(file.tensors["extra.errors"], np.float64)
-        model.errors_ = Errors(errors * model.treatment_.scale)
-        model.series_ = _series(facts["series"])
+        model.history_ = History.from_dict(facts["history"])
+        quantiles = tuple(float(q) for q in facts["quantiles"])
+        if quantiles != model._quantiles() and model.epochs_:
+            raise ValueError("the quantiles do not fit the levels")
+        _check_fit(model, file, len(quantiles))
         members = int(facts["members"])
-        if not 1 <= members <= 100 or model.errors_.values.shape[1:] != (model.horizon_,):
-            raise ValueError("members or errors do not fit")
-        if not np.isfinite(model.errors_.values).all() or not model.errors_.values.size:
-            raise ValueError("errors are missing or not finite")
-        if not model.treatment_.scale > 0 or not np.isfinite(model.series_.values).all():
-            raise ValueError("the scale or the series cannot be")
-        if file.spec.output_size != model.horizon_ or file.spec.input_size != 1:
-            raise ValueError("the network does not fit the horizon")
-        if model.lookback_ < 1 or len(model.series_) < model.lookback_ + model.treatment_.context:
-            raise ValueError("the series is too short for the lookback")
-        check_choice("method", model.treatment_.method, ("difference", "indices", "plain"))
-        check_choice("shift", model.treatment_.shift, ("last", "mean", "none"))
-        check_size("the treatment's season", model.treatment_.season)
-        model.ensemble_ = Ensemble.from_tensors(file.spec, file.tensors, members)
-        # the surest check that everything fits together, in about a millisecond
-        if not np.isfinite(model.forecast(model.series_, model.horizon_)[0]).all():
+        if not 1 <= members <= 100:
+            raise ValueError("members must be 1 to 100")
+        model.ensemble_ = Ensemble.from_tensors(file.spec, file.tensors, members, quantiles)
+        # the surest check that everything fits together: forecast the first series
+        first = model.panel_.choose([0])
+        known = None
+        if first.future_names:
+            known = np.zeros((1, model.horizon_, len(first.future_names)))
+        if not np.isfinite(continue_panel(model, first, model.horizon_, future=known)[0]).all():
             raise ValueError("its forecast is not finite")
-        future_times(model.series_, model.horizon_)
-        model.series_.style.write(np.array(["2024-01-05"], "M8[us]"))
+        panel_times(first, model.horizon_)
+        first.style.write(np.array(["2024-01-05"], "M8[us]"))
     except Exception as error:  # whatever a hostile file may hold
         raise ModelFileError(
             f"the model file is broken: its forecaster cannot be rebuilt ({error}); save it again"
@@ -92,49 +125,123 @@ def restore(cls: type[GRUForecaster], file: ModelFile) -> GRUForecaster:
     return model
 
 
-def _series_facts(series: Series) -> dict[str, Any]:
-    times = None if series.times is None else series.times.astype(np.int64).tolist()
-    style = {**asdict(series.style), "dtype": None}
-    if series.style.dtype is not None:
-        style["dtype"] = str(series.style.dtype)
+def _check_fit(model: GRUForecaster, file: ModelFile, quantiles: int) -> None:
+    cut, features = model.cut_, model.features_
+    if (cut.columns, cut.hidden) != (features.columns, features.hidden):
+        raise ValueError("the columns do not fit the covariates")
+    if cut.knows_ahead != bool(features.future) or not 1 <= cut.horizon <= model.horizon_:
+        raise ValueError("the windows do not fit the horizon")
+    if (
+        file.spec.output_size != cut.horizon * max(quantiles, 1)
+        or file.spec.input_size != cut.segment * cut.columns
+    ):
+        raise ValueError("the network does not fit the windows")
+    if (model.panel_.lengths < cut.least).any() or (model.phase_ < 0).any():
+        raise ValueError("a series is too short for the lookback")
+
+
+def _cut(facts: dict[str, Any]) -> Cut:
+    numbers = {
+        name: check_size(name, facts[name], minimum=0 if name == "context" else 1, maximum=1 << 24)
+        for name in ("horizon", "lookback", "segment", "context", "fewest", "columns", "hidden")
+    }
+    if not isinstance(facts["knows_ahead"], bool):
+        raise ValueError("knows_ahead must be true or false")
+    cut = Cut(**numbers, knows_ahead=facts["knows_ahead"])
+    if cut.lookback < cut.fewest * cut.segment:
+        raise ValueError("the lookback is shorter than the shortest window")
+    return cut
+
+
+def _treatment(facts: dict[str, Any], file: ModelFile, count: int) -> Treatment:
+    check_choice("method", facts["method"], ("difference", "indices", "plain"))
+    check_choice("shift", facts["shift"], ("last", "mean", "none"))
+    season = check_size("the treatment's season", facts["season"])
+    arrays = {
+        name: _bits(file, name, np.float64, (count, season) if name == "indices" else (count,))
+        for name in _ARRAYS
+    }
+    if any(not np.isfinite(array).all() for array in arrays.values()):
+        raise ValueError("a treatment is not finite")
+    if (arrays["scale"] < 0).any() or (arrays["noise"] < 0).any() or not facts["usual"] > 0:
+        raise ValueError("a scale is negative")
+    return Treatment(
+        facts["method"], facts["shift"], season, _flags(file, "log", count), **arrays,
+        usual=float(facts["usual"]),
+    )  # fmt: skip
+
+
+def _errors(facts: dict[str, Any], file: ModelFile, horizon: int, count: int) -> Errors:
+    values = np.asarray(file.tensors["extra.errors"], np.float64)
+    levels = tuple(float(level) for level in facts["error_levels"])
+    if values.ndim != 3 or values.shape[::2] != (max(len(levels), 1), horizon) or not values.size:
+        raise ValueError("errors do not fit the horizon")
+    size = _bits(file, "size", np.float64, (count,))
+    if not np.isfinite(values).all() or not np.isfinite(size).all() or (size < 0).any():
+        raise ValueError("errors are not finite")
+    series = check_size("the series of errors", facts["error_series"])
+    return Errors(values, series, size, levels)
+
+
+# -- the panel -------------------------------------------------------------------------------
+
+
+def _panel_facts(panel: Panel) -> dict[str, Any]:
+    style = {**asdict(panel.style), "dtype": None}
+    if panel.style.dtype is not None:
+        style["dtype"] = str(panel.style.dtype)
     return {
-        "values": series.values.tolist(),
-        "times": times,
-        "calendar": series.times is not None and series.times.dtype.kind == "M",
-        "time_name": series.time_name,
-        "value_name": series.value_name,
-        "freq": asdict(series.freq),
-        "season": series.season,
-        "kind": series.kind,
+        "ids": list(panel.ids),
+        "id_name": panel.id_name,
+        "calendar": panel.times is not None and panel.times.dtype.kind == "M",
+        "time_name": panel.time_name,
+        "value_name": panel.value_name,
+        "freq": asdict(panel.freq),
+        "season": panel.season,
+        "kind": panel.kind,
         "style": style,
+        "static": panel.static.tolist(),
     }
 
 
-def _series(facts: dict[str, Any]) -> Series:
-    values = np.asarray(facts["values"], np.float64)
+def _panel(facts: dict[str, Any], file: ModelFile, features: Features) -> Panel:
+    ids = tuple(facts["ids"])
+    count = max(len(ids), 1)
+    lengths = _bits(file, "lengths", np.int64, (count,))
+    if (lengths < 1).any() or len(set(ids)) != len(ids):
+        raise ValueError("the series cannot be")
+    bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rows = int(bounds[-1])
+    values = _bits(file, "values", np.float64, (rows,))
+    if not np.isfinite(values).all():
+        raise ValueError("the series are not finite")
     values.flags.writeable = False
     times = None
-    if facts["times"] is not None:
-        times = np.asarray(facts["times"], np.int64)
+    if "extra.times" in file.tensors:
+        times = _bits(file, "times", np.int64, (rows,))
         if facts["calendar"]:
             times = times.astype("datetime64[us]")
-        if len(times) != len(values):
-            raise ValueError("times and values differ in length")
+    elif facts["calendar"]:
+        raise ValueError("the stamps are missing")
+    else:  # rows are counted on from where they were
+        phase = _bits(file, "phase", np.int64, (count,))
+        times = np.concatenate(
+            [np.arange(p, p + n) for p, n in zip(phase, lengths, strict=True)]
+        ).astype(np.int64)
     style = dict(facts["style"])
     style["dtype"] = _time_type(style["dtype"])
-    kind = facts["kind"]
-    if kind not in ("array", "polars", "pandas"):
-        raise ValueError(f"unknown kind {kind!r}")
-    return Series(
-        values,
-        times,
-        str(facts["time_name"]),
-        str(facts["value_name"]),
-        Frequency(**facts["freq"]),
-        int(facts["season"]),
-        kind,
-        TimeStyle(**style),
-    )
+    if facts["kind"] not in ("array", "polars", "pandas"):
+        raise ValueError(f"unknown kind {facts['kind']!r}")
+    static = np.empty((count, len(features.static)), dtype=object)
+    if features.static:
+        static[:] = [[str(item) for item in row] for row in facts["static"]]
+    return Panel(
+        values, bounds, ids, facts["id_name"], times, str(facts["time_name"]),
+        str(facts["value_name"]), Frequency(**facts["freq"]), int(facts["season"]), facts["kind"],
+        TimeStyle(**style), features.past,
+        _bits(file, "past", np.float64, (rows, len(features.past))), features.future,
+        _bits(file, "future", np.float64, (rows, len(features.future))), features.static, static,
+    )  # fmt: skip
 
 
 def _time_type(text: str | None) -> Any:
@@ -151,3 +258,26 @@ def _time_type(text: str | None) -> Any:
     if match is None:
         raise ValueError(f"unknown time type {text!r}")
     return nw.Datetime(match[1], match[2])  # type: ignore[arg-type]
+
+
+# -- numbers of 64 bits among tensors of 32 ----------------------------------------------------
+
+
+def _as_bits(array: npt.NDArray[Any]) -> Float32:
+    """The bits of a float64 or int64 array as twice as many float32: a model file has no other."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.float32)
+
+
+def _bits(file: ModelFile, name: str, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """The inverse of :func:`_as_bits`; an array without values is not in the file."""
+    if 0 in shape:
+        return np.zeros(shape, dtype)
+    bits = np.array(file.tensors[f"extra.{name}"]).reshape(-1)
+    return np.asarray(bits.view(dtype).reshape(shape))
+
+
+def _flags(file: ModelFile, name: str, count: int) -> npt.NDArray[np.bool_]:
+    flags = file.tensors[f"extra.{name}"]
+    if flags.shape != (count,):
+        raise ValueError(f"{name} does not fit the series")
+    return np.asarray(flags != 0)

@@ -1,192 +1,335 @@
-"""Treatments: how a series is made easy for a network, and forecasts are made a series again.
+"""Treatments: how series are made easy for a network, and forecasts are made series again.
 
-Before the network sees it a series may have its logarithm taken (swings that grow with the
-level), its season removed (by differences from one season earlier, or by seasonal indices), and
-its windows shifted to the window's last value or mean. What a :class:`Treatment` learns it
-learns from the training part alone.
+Before the network sees them, series may have their logarithm taken (swings that grow with the
+level), their season removed (by differences from one season earlier, or by seasonal indices), and
+their windows shifted to the window's last value or mean. What a :class:`Treatment` learns of a
+series it learns from that series' training part alone; of a panel, all series at once.
 
-Letters: T steps, L lookback, H horizon, m season, N windows. ``ends`` (N,) int64 are the first
-steps after each window: window k sees steps ``ends[k] - L`` to ``ends[k] - 1``, and is to
-forecast ``ends[k]`` to ``ends[k] + H - 1``.
+Letters: M series, S rows in all, N windows, H horizon, m season.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..data.samples import SampleTable
+from .lines import Cut, Float64, Int64, Lines, Windows, spread
 
-Float64 = npt.NDArray[np.float64]
-Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
 
-# How the season is removed and what a window is shifted by. With a season, the first is "the
-# same as a season ago, and the usual growth"; all of them forecast their base when the network
-# puts out zero, which is what it starts from.
-SEASONAL = (("difference", "none"), ("indices", "last"), ("indices", "mean"))
-PLAIN = (("plain", "last"), ("plain", "mean"), ("plain", "none"))
+# How the season is removed and what a window is shifted by, the safest first. All of them forecast
+# their base, such as the last value and the season, when the network puts out zero.
+SEASONAL = (("indices", "last"), ("indices", "mean"), ("difference", "none"))
+PLAIN = (("plain", "last"), ("plain", "mean"))
+HIGHEST = 700.0  # logarithm: what lies above would be infinite, or once squared or added up
+SCALERS = ("auto", "window", "series", "standard", "minmax", "robust", "none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Treatment:
-    """What is done to a series before the network, and undone after it.
+    """What is done to M series before the network, and undone after it.
 
     Attributes:
-        log: the logarithm is taken first.
-        season: steps of the season m that is removed; 1 for none.
         method: "difference" (y[t] - y[t-m]), "indices" (y[t] - index[phase]) or "plain".
-        indices: (m,) for "indices", index of phase t % m with t counted from the series' start.
         shift: windows are shifted by their "last" value, their "mean", or not ("none").
-        offset, scale: of the treated series, (value - offset) / scale is about 1 in size.
+        season: steps of the season m that is removed; 1 for none.
+        log: (M,) the logarithm is taken first.
+        indices: (M, m) for "indices", index of phase t % m with t counted from the series' start.
+        offset, scale: (M,) the network sees (value - offset) / scale; a scale of 0 marks a
+            constant series, which is forecast by its base alone.
+        noise: (M,) size of what happens within a few steps, on the lifted scale.
+        usual: noise over level of the median series, which sets what scale of 1 means.
     """
 
-    log: bool = False
-    season: int = 1
-    method: str = "plain"
-    indices: tuple[float, ...] = ()
-    shift: str = "last"
-    offset: float = 0.0
-    scale: float = 1.0
+    method: str
+    shift: str
+    season: int
+    log: Bool
+    indices: Float64
+    offset: Float64
+    scale: Float64
+    noise: Float64
+    usual: float = 1.0
 
-    @property
-    def context(self) -> int:
-        """Steps before a window that are needed to treat its first one."""
-        return self.season if self.method == "difference" else 0
+    def __len__(self) -> int:
+        return len(self.log)
 
-    def lift(self, values: Float64) -> Float64:
-        """The scale on which the season is removed and bands are measured: log or as is."""
-        return np.asarray(np.log(values)) if self.log else values
+    def choose(self, which: Int64) -> Treatment:
+        """The treatments of a choice of series."""
+        return replace(
+            self,
+            log=self.log[which],
+            indices=self.indices[which],
+            offset=self.offset[which],
+            scale=self.scale[which],
+            noise=self.noise[which],
+        )
 
-    def lower(self, lifted: Float64) -> Float64:
-        """The inverse of :meth:`lift`."""
-        return np.asarray(np.exp(lifted)) if self.log else lifted
+    def put(self, which: Int64, other: Treatment) -> Treatment:
+        """With the treatments of series ``which`` replaced by ``other``'s, in order."""
+        result = self.choose(np.arange(len(self)))
+        for name in ("log", "indices", "offset", "scale", "noise"):
+            getattr(result, name)[which] = getattr(other, name)
+        return result
+
+    def lift(self, lines: Lines) -> Float64:
+        """(S,) on the scale on which seasons are removed and bands are measured."""
+        return lift(lines.values, np.repeat(self.log, lines.lengths))
+
+    def lower(self, lifted: Float64, owner: Int64) -> Float64:
+        """The inverse of lifting, for (N, H) values of series ``owner`` (N,)."""
+        log = self.log[owner]
+        if not log.any():
+            return lifted
+        result = np.array(lifted)
+        result[log] = np.exp(np.minimum(result[log], HIGHEST))
+        return result
+
+    def treat(self, lines: Lines) -> npt.NDArray[np.float32]:
+        """(S,) as the network sees the series, windows not yet shifted."""
+        treated = _without_season(lines, self.lift(lines), self.method, self.indices)
+        divisor = np.repeat(np.where(self.scale > 0, self.scale, 1.0), lines.lengths)
+        offset = np.repeat(self.offset, lines.lengths)
+        with np.errstate(over="ignore"):
+            return np.asarray((treated - offset) / divisor, np.float32)
 
     def table(
-        self, values: Float64, ends: Int64, lookback: int, horizon: int, *, phase: int = 0,
-        targets: bool = False,
-    ) -> SampleTable:  # fmt: skip
-        """The sample table of the windows before ``ends``; nothing is copied per window.
+        self, lines: Lines, windows: Windows, cut: Cut, *, targets: bool = False
+    ) -> SampleTable:
+        """The sample table of ``windows``; nothing is copied per window.
 
-        Args:
-            values: (T,) of the series, or its end.
-            phase: steps of the series before ``values[0]``.
-            targets: the H values after each end are to be learned; they must be there.
+        With covariates known ahead ``lines`` must go on for ``cut.ahead`` segments after every
+        window (see :meth:`Lines.extended`), and with ``targets`` for the horizon.
         """
-        treated = ((self._treat(self.lift(values), phase) - self.offset) / self.scale).astype(
-            np.float32
-        )
-        table = SampleTable(
-            x=treated[:, None],
-            starts=ends - lookback,
-            lengths=np.full(len(ends), lookback, np.int64),
-            y=treated if targets else None,
-            y_starts=ends.astype(np.int64) if targets else None,
-            y_stride=horizon,
-            output_size=horizon,
-        )
+        treated = self.treat(lines)
+        starts = windows.ends - windows.steps * cut.segment
         if self.shift == "none":
-            return table
-        if self.shift == "last":
-            shift = treated[ends - 1]
+            shift = None
+        elif self.shift == "last":
+            shift = treated[windows.ends - 1]
         else:
-            shift = np.lib.stride_tricks.sliding_window_view(treated, lookback)[
-                ends - lookback
-            ].mean(axis=1)
-        ones = np.ones(len(ends), np.float32)
+            sums = np.concatenate([[0.0], np.cumsum(treated, dtype=np.float64)])
+            sizes = windows.ends - starts
+            shift = ((sums[windows.ends] - sums[starts]) / sizes).astype(np.float32)
+        ones = None if shift is None else np.ones(len(windows), np.float32)
+        ahead = cut.ahead if cut.knows_ahead else 0
         return SampleTable(
-            **{**vars(table), "x_shift": shift, "x_scale": ones, "y_shift": shift, "y_scale": ones}
+            x=np.column_stack([treated, lines.known]) if cut.columns > 1 else treated[:, None],
+            starts=starts,
+            lengths=windows.steps + ahead,
+            y=treated if targets else None,
+            y_starts=windows.ends if targets else None,
+            y_stride=cut.horizon,
+            output_size=cut.horizon,
+            x_shift=shift,
+            x_scale=ones,
+            y_shift=shift,
+            y_scale=ones,
+            segment=cut.segment,
+            shifted_columns=1,
+            known_steps=ahead,
+            hidden_columns=cut.hidden if ahead else 0,
         )
 
-    def restore(self, values: Float64, ends: Int64, paths: Any, *, phase: int = 0) -> Float64:
-        """What the network put out, (N, H), as lifted values again (see :meth:`lift`)."""
-        paths = np.array(paths, np.float64) * self.scale + self.offset
+    def restore(self, lines: Lines, windows: Windows, paths: npt.ArrayLike) -> Float64:
+        """What the networks put out, (N, H, Q), as lifted values again (see :meth:`lift`)."""
+        owner, ends = windows.owner, windows.ends
+        paths = np.array(paths, np.float64)
+        dead = self.scale[owner] == 0
+        if dead.any():  # a constant series: its windows' own last value, nothing else
+            paths[dead] = self.treat(lines)[ends[dead] - 1, None, None]
+        scale = np.where(dead, 1.0, self.scale[owner])
+        paths = paths * scale[:, None, None] + self.offset[owner, None, None]
         steps = np.arange(paths.shape[1])
         if self.method == "indices":
-            at = (phase + ends[:, None] + steps) % self.season
-            return np.asarray(paths + np.asarray(self.indices)[at])
-        if self.method == "difference":
-            lifted = self.lift(values)
+            place = lines.phase[owner] + ends - lines.bounds[owner]
+            phases = (place[:, None] + steps) % self.season
+            paths += self.indices[owner[:, None], phases][:, :, None]
+        elif self.method == "difference":
+            middle = paths.shape[2] // 2
+            base = np.empty(paths.shape[:2])  # of the season before: known, or forecast
             for h in steps:
                 ago = h - self.season
-                paths[:, h] += lifted[ends + ago] if ago < 0 else paths[:, ago]
+                if ago < 0:
+                    base[:, h] = lift(lines.values[ends + ago], self.log[owner])
+                else:
+                    base[:, h] = paths[:, ago, middle]
+                paths[:, h] += base[:, h, None]
         return np.asarray(paths)
 
-    def _treat(self, lifted: Float64, phase: int) -> Float64:
-        if self.method == "indices":
-            at = (phase + np.arange(len(lifted))) % self.season
-            return np.asarray(lifted - np.asarray(self.indices)[at])
-        if self.method == "difference":
-            treated = np.array(lifted)
-            treated[self.season :] -= lifted[: -self.season]
-            treated[: self.season] = 0.0  # no window begins here
-            return treated
-        return lifted
+
+def lift(values: Float64, log: Bool) -> Float64:
+    """The logarithm where ``log`` says so."""
+    if not log.any():
+        return values
+    result = np.array(values)
+    result[log] = np.log(values[log])
+    return result
 
 
-def learn(values: Float64, season: int, method: str, shift: str, *, log: bool) -> Treatment:
-    """The treatment of this kind with offset, scale and indices as ``values`` (T,) have them."""
+def learn(
+    lines: Lines, season: int, method: str, shift: str, log: Bool, scaler: str = "auto",
+    usual: float | None = None,
+) -> Treatment:  # fmt: skip
+    """The treatment of this kind with offsets, scales and indices as ``lines`` have them.
+
+    Args:
+        scaler: see :data:`SCALERS`.
+        usual: as an earlier treatment of other series had it; found here by default.
+    """
     season = season if method != "plain" else 1
-    draft = Treatment(log=log, season=season, method=method, shift=shift)
-    lifted = draft.lift(values)
-    indices: tuple[float, ...] = ()
+    lifted = lift(lines.values, np.repeat(log, lines.lengths))
+    indices = np.zeros((len(lines), season))
     if method == "indices":
-        indices = tuple(seasonal_indices(lifted, season).tolist())
-        draft = Treatment(log=log, season=season, method=method, indices=indices, shift=shift)
-    treated = draft._treat(lifted, 0)[draft.context :]
-    offset = float(treated.mean())
+        indices = seasonal_indices(replace(lines, values=lifted), season)
+    treated = _without_season(lines, lifted, method, indices)
+    rest = replace(lines, values=treated)
+    if method == "difference":  # the first season has nothing to differ from
+        skip = np.minimum(season, lines.lengths - 1)
+        rest = rest.cut(skip, lines.lengths)
+    size = np.maximum(lines.maximum(np.abs(lifted)), 1e-300)
+    floor = 1e-14 * size  # below it lies rounding only
+    noise = _noise(rest, shift)
+    noise = np.where(noise > floor, noise, 0.0)
+    level = np.where(log, 1.0, np.maximum(lines.mean(np.abs(lines.values)), 1e-300))
+    ratio = noise / level
+    if usual is None:
+        usual = float(np.median(ratio[ratio > 0])) if (ratio > 0).any() else 1.0
+    offset, scale = _offset_and_scale(rest, ratio, level, usual, scaler)
+    scale = np.where((noise > 0) & (scale > floor), scale, 0.0)
+    return Treatment(method, shift, season, log, indices, offset, scale, noise, usual)
+
+
+def _without_season(lines: Lines, lifted: Float64, method: str, indices: Float64) -> Float64:
+    if method == "indices":
+        return np.asarray(lifted - indices[lines.owner, lines.place() % indices.shape[1]])
+    if method == "difference":
+        season = indices.shape[1]
+        treated = np.zeros_like(lifted)  # no window begins in the first season
+        treated[season:] = lifted[season:] - lifted[:-season]
+        treated[spread(lines.bounds[:-1], np.minimum(lines.lengths, season))] = 0.0
+        return treated
+    return lifted
+
+
+def _noise(rest: Lines, shift: str) -> Float64:
+    """(M,) root mean square of moves within a few steps; of all values without a shift."""
+    centred = rest.values - np.repeat(rest.mean(rest.values), rest.lengths)
+    largest = np.maximum(rest.maximum(np.abs(centred)), 1e-300)
+    scaled = replace(rest, values=centred / np.repeat(largest, rest.lengths))
+    spread_out = np.sqrt(scaled.mean(scaled.values**2))
+    if shift == "none":
+        return np.asarray(spread_out * largest)
     # Windows that are shifted differ by as much as the series moves within a few steps.
-    apart = min(4, len(treated) - 1)
-    spread = (
-        float(np.std(treated / 2)) * 2  # halved, so that the largest floats do not overflow
-        if shift == "none" or apart < 1
-        else _rms(treated[apart:] - treated[:-apart])
-    )
-    floor = 1e-14 * max(float(np.abs(lifted).max()), 1e-300)  # below it lies rounding only
-    return Treatment(log, season, method, indices, shift, offset, max(spread, floor))
+    moves, owner = scaled.differences(4)
+    count = np.bincount(owner, minlength=len(rest))
+    square = np.bincount(owner, moves**2, len(rest)) / np.maximum(count, 1)
+    return np.asarray(np.where(count > 0, np.sqrt(square), spread_out) * largest)
 
 
-def _rms(values: Float64) -> float:
-    """Root mean square; by the largest, so that squares neither overflow nor vanish."""
-    largest = float(np.abs(values).max())
-    return largest * float(np.sqrt(np.mean((values / largest) ** 2))) if largest else 0.0
+def _offset_and_scale(
+    rest: Lines, ratio: Float64, level: Float64, usual: float, scaler: str
+) -> tuple[Float64, Float64]:
+    """(M,) each. By default the scale lies half-way between a series' noise and its level.
+
+    By the noise alone a steady series would count as much as a lively one; by the level alone it
+    would count for nothing. For a single series it is its noise.
+    """
+    zeros = np.zeros(len(rest))
+    if scaler == "none":
+        return zeros, zeros + 1.0
+    mean = rest.mean(rest.values)
+    if scaler == "standard":
+        return mean, _noise(rest, "none")
+    if scaler == "minmax":
+        low, high = rest.minimum(rest.values), rest.maximum(rest.values)
+        return low, high - low
+    if scaler == "robust":
+        return _median_and_quartiles(rest)
+    return mean, np.asarray(np.sqrt(ratio * usual) * level)
 
 
-def seasonal_indices(values: Float64, season: int) -> Float64:
-    """(m,) deviations by phase from a centred moving average; they sum to zero."""
-    weights = np.ones(season) / season
-    if season % 2 == 0:
-        weights = np.concatenate([[0.5], np.ones(season - 1), [0.5]]) / season
-    level = np.convolve(values, weights, "valid")
-    before = (len(values) - len(level)) // 2
-    rest = values[before : before + len(level)] - level
-    phases = (before + np.arange(len(level))) % season
-    sums = np.bincount(phases, rest, season)
-    indices = sums / np.maximum(np.bincount(phases, minlength=season), 1)
-    return np.asarray(indices - indices.mean())
+def _median_and_quartiles(rest: Lines) -> tuple[Float64, Float64]:
+    """(M,) the median, and the distance between the quartiles."""
+    order = np.lexsort([rest.values, rest.owner])
+    ordered = rest.values[order]
+
+    def at(share: float) -> Float64:
+        return ordered[rest.bounds[:-1] + np.round(share * (rest.lengths - 1)).astype(np.int64)]
+
+    return at(0.5), at(0.75) - at(0.25)
 
 
-def swings_grow(values: Float64, season: int) -> bool:
-    """Whether swings grow with the level, so that the logarithm evens them out.
+def seasonal_indices(lifted: Lines, season: int) -> Float64:
+    """(M, m) deviations by phase from a centred moving average; each row sums to zero.
+
+    Indices that stand out little from what is left without them are shrunk, to nothing where
+    they are no more than chance (James and Stein 1961); series of less than two seasons get none.
+    """
+    count = len(lifted)
+    centre = lifted.mean(lifted.values)
+    size = np.maximum(lifted.maximum(np.abs(lifted.values)), 1e-300)
+    lengths = lifted.lengths
+    values = lifted.values / np.repeat(size, lengths) - np.repeat(centre / size, lengths)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    half = season // 2
+    within = np.arange(len(values)) - np.repeat(lifted.bounds[:-1], lengths)
+    inside = (within >= half) & (within < np.repeat(lengths, lengths) - half)
+    rows = np.flatnonzero(inside & np.repeat(lengths >= 2 * season + 2, lengths))
+    if season % 2:
+        level = (sums[rows + half + 1] - sums[rows - half]) / season
+    else:
+        edges = 0.5 * (values[rows - half] + values[rows + half])
+        level = (sums[rows + half] - sums[rows - half + 1] + edges) / season
+    rest = values[rows] - level
+    owner = lifted.owner[rows]
+    key = owner * season + lifted.place()[rows] % season
+    seen = np.bincount(key, minlength=count * season)
+    means = (np.bincount(key, rest, count * season) / np.maximum(seen, 1)).reshape(count, season)
+    means -= means.mean(axis=1, keepdims=True)
+    left = np.bincount(owner, (rest - means.reshape(-1)[key]) ** 2, count)
+    found = np.bincount(owner, means.reshape(-1)[key] ** 2, count)
+    free = np.maximum(np.bincount(owner, minlength=count) - season, 1)
+    keep = np.maximum(1 - season / free * left / np.maximum(found, 1e-300), 0.0)
+    return np.asarray(means * (keep * size)[:, None])
+
+
+def swings_grow(lines: Lines, season: int) -> Bool:
+    """(M,) whether swings grow with the level, so that the logarithm evens them out.
 
     After Guerrero 1993: the slope of log spread over log level of the seasons (or of runs of
     6 steps), when the values are all positive and the levels differ enough to tell.
     """
     width = season if season >= 4 else 6
-    runs = len(values) // width
-    if runs < 4 or values.min() <= 0:
-        return False
-    parts = values[len(values) - runs * width :].reshape(runs, width)
-    spread = parts.std(axis=1)
-    if not (spread > 0).all():
-        return False
-    level, swing = np.log(parts.mean(axis=1)), np.log(spread)
-    if np.ptp(level) < 0.2:
-        return False
-    slope = np.polyfit(level, swing, 1)[0]
-    return bool(slope > 0.5 and np.corrcoef(level, swing)[0, 1] > 0.4)
+    positive = lines.minimum(lines.values) > 0
+    runs = np.where(positive, lines.lengths // width, 0)
+    if not (runs >= 4).any():
+        return np.zeros(len(lines), np.bool_)
+    rows = spread(lines.bounds[1:] - runs * width, runs * width)
+    parts = lines.values[rows].reshape(-1, width)
+    owner = np.repeat(np.arange(len(lines)), runs)
+    deviation = parts.std(axis=1)
+    level = np.log(parts.mean(axis=1))
+    swing = np.log(np.maximum(deviation, 1e-300))
+
+    def total(values: Float64) -> Float64:
+        return np.asarray(np.bincount(owner, values, len(lines)), np.float64)
+
+    many = np.maximum(runs, 1)
+    x = level - (total(level) / many)[owner]
+    y = swing - (total(swing) / many)[owner]
+    xx, yy, xy = total(x * x), total(y * y), total(x * y)
+    low, high = np.full(len(lines), np.inf), np.full(len(lines), -np.inf)
+    np.minimum.at(low, owner, level)
+    np.maximum.at(high, owner, level)
+    flat = total((deviation <= 0).astype(np.float64)) > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope, correlation = xy / xx, xy / np.sqrt(xx * yy)
+        tells = (runs >= 4) & ~flat & (high - low >= 0.2)
+        return np.asarray(tells & (slope > 0.5) & (correlation > 0.4))
 
 
 def detect_season(values: Float64) -> int:
