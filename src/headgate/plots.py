@@ -68,12 +68,14 @@ class PictureAxes(Axes):
         return _render(cast(Figure, self.figure), "png", 110)
 
 
-def new_figure(panels: int = 1, *, width: float = 9.0, height: float = 4.5) -> Figure:
-    """A figure of ``width`` by ``height`` inches with ``panels`` axes side by side."""
+def new_figure(
+    panels: int = 1, *, rows: int = 1, width: float = 9.0, height: float = 4.5
+) -> Figure:
+    """A figure of ``width`` by ``height`` inches with ``rows`` of ``panels`` axes side by side."""
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Picture(figsize=(width, height), dpi=110, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.subplots(1, panels, squeeze=False, subplot_kw={"axes_class": PictureAxes})
+    figure.subplots(rows, panels, squeeze=False, subplot_kw={"axes_class": PictureAxes})
     return figure
 
 

@@ -28,6 +28,21 @@ def table(count=48, dates="%Y-%m", names=("month", "sales"), separator=","):
     return "\n".join([separator.join(names), *rows]) + "\n"
 
 
+def panel_table(count=40, ids="AB", future=0, names=("shop", "day", "sold", "temp"), gap=None):
+    """Days of several shops as text: sales follow the temperature, which is known ahead."""
+    rows = []
+    for k, name in enumerate(ids):
+        for t in range(count + future):
+            day = (np.datetime64("2024-01-01") + t).item()
+            temp = 10.0 * (t * (k + 2) % 7)
+            sold = "" if t >= count or t == gap else f"{100 * (k + 1) + temp + t % 3:.2f}"
+            rows.append(f"{name},{day},{sold},{temp}")
+    return "\n".join([",".join(names), *rows]) + "\n"
+
+
+PANEL = ["--id", "shop", "--target", "sold", "--horizon", "4", "--epochs", "3"]
+
+
 @pytest.fixture(scope="module")
 def sales(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "sales.csv"
@@ -70,10 +85,12 @@ def test_forecast_writes_four_files(sales, tmp_path, capsys):
     assert (out / "forecast.png").read_bytes().startswith(b"\x89PNG")
     report = json.loads((out / "report.json").read_text())
     assert report["data"] == {
-        "file": "sales.csv", "rows": 48, "time": "month", "target": "sales", "frequency": "M",
+        "file": "sales.csv", "series": 1, "rows": 48, "filled": 0, "id": None, "time": "month",
+        "target": "sales", "past": [], "future": [], "static": [], "frequency": "M",
         "first": "2020-01", "last": "2023-12",
     }  # fmt: skip
-    assert report["fit"]["epochs"] == 3
+    assert report["parameters"]["epochs"] == 3
+    assert report["fit"]["epochs"] <= 3  # fewer where more do not help
     assert set(report["backtest"]["scores"]) == {"headgate", "naive", "naive, 12 steps back"}
     assert set(report["backtest"]["coverage"]) == {"50", "90"}
     first, *_, last = said.splitlines()
@@ -135,6 +152,112 @@ def test_constant_values(tmp_path, capsys):
     assert "headgate and naive did equally well" in capsys.readouterr().out
 
 
+# -- many series ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_long_table(kind, tmp_path, capsys):
+    path, out = tmp_path / f"shops.{kind}", tmp_path / "o"
+    text = panel_table(ids="BAC")
+    if kind == "csv":
+        path.write_text(text)
+    else:
+        pl.read_csv(text.encode(), try_parse_dates=True).write_parquet(path)
+    quick = ["--id", "shop", "--target", "sold", "--past", "temp", *QUICK]
+    assert main(["forecast", str(path), "--out", str(out), *quick]) == 0
+    said, err = capsys.readouterr()
+    assert err == ""
+    assert said.startswith(
+        f"shops.{kind}: 120 values of sold in 3 series, 2024-01-01 to 2024-02-09, every D, season "
+    )
+    assert "held out at the end of 3 series (one fit, on what is before them):" in said
+    assert sorted(p.name for p in out.iterdir()) == FILES
+    frame = pl.read_csv(out / "forecast.csv")
+    assert frame.columns[:3] == ["shop", "day", "headgate"]
+    assert frame["shop"].to_list() == [name for name in "BAC" for _ in range(3)]
+    assert frame["day"].to_list() == ["2024-02-10", "2024-02-11", "2024-02-12"] * 3
+    report = json.loads((out / "report.json").read_text())
+    data = report["data"]
+    assert (data["series"], data["rows"], data["id"]) == (3, 120, "shop")
+    assert (data["past"], data["future"], data["static"]) == (["temp"], [], [])
+    assert report["backtest"]["series"] == 3
+    assert main(["info", str(out / "model.safetensors")]) == 0
+    said = capsys.readouterr().out
+    assert "  series     sold, 120 values in 3 series, every D\n" in said
+    assert "  covariates temp\n" in said
+    assert main(["predict", str(out / "model.safetensors"), str(path)]) == 0
+    assert capsys.readouterr().out == (out / "forecast.csv").read_text()
+
+
+@pytest.mark.parametrize("ids", ["A", "AB", "ABCDEFGH"])
+def test_a_picture_of_several_series(ids, tmp_path, monkeypatch):
+    from headgate import plots
+
+    drawn = []
+    whole = plots.forecast_axes
+    monkeypatch.setattr(
+        plots, "forecast_axes", lambda axes, *rest: drawn.append(whole(axes, *rest)) or drawn[-1]
+    )
+    (tmp_path / "shops.csv").write_text(panel_table(ids=ids).replace(",temp", ",other"))
+    arguments = ["forecast", str(tmp_path / "shops.csv"), "--out", str(tmp_path / "o"), *PANEL]
+    assert main(arguments) == 0
+    titles = [axes.get_title(loc="left") for axes in drawn]
+    assert titles == [f"{name}, 4 steps ahead" for name in ids[:6]]
+    assert (tmp_path / "o" / "forecast.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_known_ahead_stands_at_the_end(tmp_path, capsys):
+    """Rows without a target hold the future of the columns that are known ahead."""
+    path, out = tmp_path / "shops.csv", tmp_path / "o"
+    path.write_text(panel_table(future=6))
+    assert main(["forecast", str(path), "--out", str(out), *PANEL, "--future", "temp"]) == 0
+    said, err = capsys.readouterr()
+    assert err == ""
+    assert said.startswith("shops.csv: 80 values of sold in 2 series, 2024-01-01 to 2024-02-09,")
+    frame = pl.read_csv(out / "forecast.csv")
+    assert frame["day"].to_list() == [f"2024-02-{d}" for d in (10, 11, 12, 13)] * 2
+    report = json.loads((out / "report.json").read_text())
+    assert (report["data"]["future"], report["data"]["filled"]) == (["temp"], 0)
+    model = str(out / "model.safetensors")
+    assert main(["predict", model, "--ahead", str(path)]) == 0
+    assert capsys.readouterr().out == (out / "forecast.csv").read_text()
+    assert main(["predict", model, "--ahead", str(path), "--horizon", "6"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 2 * 6
+    said = fails(capsys, "predict", model)
+    assert said.startswith("this model reads covariates known ahead, 'temp'; pass them for the")
+
+
+@pytest.mark.parametrize("policy", ["interpolate", "forward"])
+def test_missing_values_are_counted(policy, tmp_path, capsys):
+    path, out = tmp_path / "shops.csv", tmp_path / "o"
+    path.write_text(panel_table(gap=17))
+    columns = [*PANEL, "--past", "temp", "--missing", policy]
+    assert main(["forecast", str(path), "--out", str(out), *columns]) == 0
+    how = {"interpolate": "by straight lines", "forward": "by the value before"}[policy]
+    assert f"2 missing values were filled {how}; none is scored\n" in capsys.readouterr().out
+    assert json.loads((out / "report.json").read_text())["data"]["filled"] == 2
+
+
+def test_chinese_panels(tmp_path, capsys):
+    path, out = tmp_path / "门店.csv", tmp_path / "结果"
+    names = ("门店", "日期", "销量", "气温")
+    text = panel_table(ids=("北京", "上海"), future=4, names=names)
+    path.write_bytes(text.encode("gb18030"))
+    arguments = ["--id", "门店", "--target", "销量", "--future", "气温", "--encoding", "gb18030",
+                 "--horizon", "4", "--epochs", "3"]  # fmt: skip
+    assert main(["forecast", str(path), "--out", str(out), *arguments]) == 0
+    said, err = capsys.readouterr()
+    assert "Traceback" not in err
+    assert said.startswith("门店.csv: 80 values of 销量 in 2 series, 2024-01-01 to 2024-02-09, ")
+    frame = pl.read_csv(out / "forecast.csv")
+    assert frame.columns[:3] == ["门店", "日期", "headgate"]
+    assert frame["门店"].to_list() == ["北京"] * 4 + ["上海"] * 4
+    again = ["predict", str(out / "model.safetensors"), str(path), "--encoding", "gb18030"]
+    for arguments in (again, [*again, "--ahead", str(path)]):  # the file's end holds the future
+        assert main(arguments) == 0
+        assert capsys.readouterr().out == (out / "forecast.csv").read_text(encoding="utf-8")
+
+
 # -- predict, info -------------------------------------------------------------------------
 
 
@@ -189,6 +312,20 @@ def test_info(done, tmp_path, capsys):
         (table(), ["--encoding", "klingon"], "encoding 'klingon' is not known"),
         (table(), ["--freq", "sometimes"], "freq 'sometimes' is not known"),
         (table(), ["--learning-rate", "0"], "learning_rate must be a finite number above 0"),
+        (table(), ["--scaler", "max"], "scaler must be one of 'auto', 'window', 'series'"),
+        (table(), ["--loss", "mape"], "loss must be one of"),
+        (table(), ["--strategy", "both"], "strategy must be one of 'auto', 'direct', 'recursive'"),
+        (table(), ["--missing", "zero"], "missing must be one of 'interpolate', 'forward'"),
+        (table(), ["--id", "shop"], "id column 'shop' is not in the table; its columns are"),
+        (table(), ["--future", "promo"], "future column 'promo' is not in the table"),
+        (table(), ["--past", "sales", "--target", "sales"], "is named as target and as past"),
+        (table().replace("100.000", ""), ["--missing", "error"], "the column 'sales' has 1 missing "
+         "value in the series at 2020-01; fill them first, or pass missing="),
+        (panel_table(future=2), [*PANEL, "--future", "temp"], "future covariate 'temp' is missing "
+         "for 2024-02-12"),
+        (panel_table() + "one,2024-03-01,5,0\n", PANEL, "too short to forecast: series 'one' has 1 "
+         "value; at least"),
+        (panel_table() + "B,2024-01-01,5,0\n", PANEL, "2024-01-01 of series 'B' in rows"),
         (table(), ["--horizon", "soon"], "Invalid value for '--horizon'"),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from ..version import __version__
 
 app = typer.Typer(
     name="headgate",
-    help="Forecast a series from a CSV with a small GRU network, in about a second.",
+    help="Forecast series from a CSV with small GRU networks, in seconds.",
     epilog="Start with: headgate demo",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -23,6 +23,8 @@ Number = int | None
 Levels = list[float] | None
 Time = Annotated[Text, typer.Option("--time", help="Column with the time.", metavar="COL")]
 Target = Annotated[Text, typer.Option("--target", help="Column to forecast.", metavar="COL")]
+Id = Annotated[Text, typer.Option("--id", help="Column that names the series.", metavar="COL")]
+Columns = list[str] | None
 Encoding = Annotated[
     Text, typer.Option("--encoding", help="Of the file, such as gb18030; UTF-8 by default.")
 ]
@@ -53,24 +55,64 @@ def forecast(
     ),
     time: Time = None,
     target: Target = None,
+    id: Id = None,
+    past: Annotated[
+        Columns,
+        typer.Option("--past", help="Column known up to now; several times.", metavar="COL"),
+    ] = None,
+    future: Annotated[
+        Columns,
+        typer.Option(
+            "--future",
+            help="Column known ahead, in rows at the end without a target.",
+            metavar="COL",
+        ),
+    ] = None,
+    static: Annotated[
+        Columns,
+        typer.Option("--static", help="Column with a category of each series.", metavar="COL"),
+    ] = None,
     freq: Annotated[Text, typer.Option("--freq", help="Such as M, D, 30min.")] = None,
     level: Level = None,
     encoding: Encoding = None,
     season: Annotated[Number, typer.Option("--season", help="Steps in a season.")] = None,
     lookback: Annotated[Number, typer.Option("--lookback", help="Steps the network sees.")] = None,
-    hidden_size: Annotated[int, typer.Option("--hidden-size", help="Of the GRU.")] = 32,
+    hidden_size: Annotated[
+        Number, typer.Option("--hidden-size", help="Of the GRU; 32, or 64 with much data.")
+    ] = None,
     num_layers: Annotated[int, typer.Option("--num-layers", help="Of the GRU.")] = 1,
     epochs: Annotated[Number, typer.Option("--epochs", help="Found out by default.")] = None,
-    learning_rate: Annotated[float, typer.Option("--learning-rate")] = 3e-3,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="0.001, or 0.003 with much data.")
+    ] = None,
+    dropout: Annotated[float, typer.Option("--dropout", help="Before the head.")] = 0.0,
+    scaler: Annotated[
+        str, typer.Option("--scaler", help="auto, window, series, standard, minmax, robust, none.")
+    ] = "auto",
+    loss: Annotated[str, typer.Option("--loss", help="mae, mse, huber, quantile.")] = "mae",
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="direct, recursive (one step, fed back), auto.")
+    ] = "auto",
+    missing: Annotated[
+        str, typer.Option("--missing", help="Values: interpolate, forward or error.")
+    ] = "interpolate",
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bits.")] = 0,
 ) -> None:
-    """Forecast a CSV: writes forecast.csv, forecast.png, model.safetensors, report.json."""
+    """Forecast a table: writes forecast.csv, forecast.png, model.safetensors, report.json."""
     from .forecasting import forecast_file
 
     forecast_file(
         data,
         out,
-        columns={"time": time, "target": target, "freq": freq},
+        columns={
+            "time": time,
+            "target": target,
+            "id": id,
+            "past": past or (),
+            "future": future or (),
+            "static": static or (),
+            "freq": freq,
+        },
         encoding=encoding,
         level=tuple(level or (80, 95)),
         parameters={
@@ -81,6 +123,11 @@ def forecast(
             "num_layers": num_layers,
             "epochs": epochs,
             "learning_rate": learning_rate,
+            "dropout": dropout,
+            "scaler": scaler,
+            "loss": loss,
+            "strategy": strategy,
+            "missing": missing,
             "seed": seed,
         },
     )
@@ -100,6 +147,11 @@ def predict(
     ] = None,
     time: Time = None,
     target: Target = None,
+    id: Id = None,
+    ahead: Annotated[
+        Path | None,
+        typer.Option("--ahead", help="Table of the columns known ahead.", metavar="FILE"),
+    ] = None,
     level: Level = None,
     encoding: Encoding = None,
 ) -> None:
@@ -111,7 +163,8 @@ def predict(
         data,
         out,
         horizon=horizon,
-        columns={"time": time, "target": target},
+        columns={"time": time, "target": target, "id": id},
+        ahead=ahead,
         encoding=encoding,
         level=tuple(level or (80, 95)),
     )

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
-from ..data.frames import as_series, future_times, read_table
+from ..data.frames import as_series, read_table
+from ..data.panel_future import panel_times
 from ..data.sunspots import SUNSPOTS
 from ..files import write_beside_and_rename
 from ..models.backtest import Backtest
@@ -169,15 +170,15 @@ def _draw(
         {name: tried[0].path for name, tried in runs.items()},
         "Left to itself, the GRU goes on; the MLP cannot",
     )
-    series = forecaster.series_
-    centre, bands = forecaster.forecast(series, CYCLE, (80, 95))
+    panel = forecaster.panel_
+    centre, bands = forecaster.forecast(panel, CYCLE, (80, 95))
     figure.axes[1].set_ylim(0, 240)  # room for the legend above the highest cycle
     forecast_axes(
         figure.axes[1],
-        series,
-        future_times(series, CYCLE),
-        centre,
-        bands,
+        panel.series(0),
+        panel_times(panel, CYCLE)[0],
+        centre[0],
+        {level: (low[0], high[0]) for level, (low, high) in bands.items()},
         f"Sunspots a year, {CYCLE} years ahead",
         {"headgate": backtest.forecasts["headgate"][-1]},
     )

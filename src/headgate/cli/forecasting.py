@@ -6,11 +6,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..data.frames import Series, as_series, future_times, read_table
+import numpy as np
+
+from ..data.frames import show_stamps
+from ..data.panel import Panel
+from ..data.panel_frames import as_panel
+from ..data.panel_future import future_values, panel_times
+from ..data.tables import read_table
 from ..errors import InputError
 from ..files import write_beside_and_rename
 from ..models.backtest import Backtest
-from ..models.forecaster import NAME, GRUForecaster, check_levels
+from ..models.forecaster import NAME, GRUForecaster
+from ..models.intervals import check_levels
 from ..models.loading import load
 from ..version import __version__
 from .output import (
@@ -24,6 +31,7 @@ from .output import (
 )
 
 FILES = ("forecast.csv", "forecast.png", "model.safetensors", "report.json")
+DRAWN = 6  # series of many
 
 
 def forecast_file(
@@ -37,28 +45,42 @@ def forecast_file(
 ) -> None:
     """Fit, back-test, forecast; write the four FILES to ``out`` and print what came out.
 
+    With columns known ahead, the rows at the end that have no target hold their future.
+
     Raises:
         HeadgateError: for anything that the user can put right; nothing is half written.
     """
     levels = check_levels(level)
-    series = as_series(read_table(data, encoding=encoding), **columns)
-    forecaster = GRUForecaster(**parameters, progress=False)
-    with working(f"learning {series.value_name}"):
-        forecaster.fit(series)
+    table = read_table(data, encoding=encoding)
+    panel, ahead = as_panel(table, **columns), None
+    if panel.future_names:
+        panel, ahead = _known_part(panel), table
+        future_values(panel, ahead, parameters["horizon"])  # what is missing is said at once
+    forecaster = GRUForecaster(**parameters, levels=levels, progress=False)
+    with working(f"learning {panel.value_name}"):
+        forecaster.fit(panel)
     backtest, reason = None, ""
     with working("testing on held-out windows"):
         try:
-            backtest = forecaster.backtest(level=levels)
+            backtest = forecaster.backtest(panel, level=levels)
         except InputError as error:
             reason = str(error)
     folder = make_folder(out)
-    frame = forecaster.predict(level=levels)
+    frame = forecaster.predict(level=levels, X_df=ahead)
     with all_or_none(folder, FILES) as staging:
         write_beside_and_rename(staging / "forecast.csv", csv_bytes(frame))
-        _draw(staging / "forecast.png", forecaster, levels, backtest)
+        _draw(staging / "forecast.png", forecaster, levels, backtest, ahead)
         forecaster.save(staging / "model.safetensors")
         write_json(staging / "report.json", _report(data, forecaster, levels, backtest, reason))
-    _say(data, series, forecaster, backtest, reason, folder)
+    _say(data, forecaster, backtest, reason, folder)
+
+
+def _known_part(panel: Panel) -> Panel:
+    """A panel without the rows at each series' end that have no target."""
+    seen = np.where(np.isnan(panel.values), -1, np.arange(len(panel.values)))
+    stops = np.maximum.reduceat(seen, panel.bounds[:-1]) + 1 - panel.bounds[:-1]
+    stops = np.where(stops < 1, panel.lengths, stops)  # no value at all: refused by name later
+    return panel.cut(np.zeros(len(panel), np.int64), stops)
 
 
 def predict_file(
@@ -68,6 +90,7 @@ def predict_file(
     *,
     horizon: int | None,
     columns: dict[str, Any],
+    ahead: Path | None,
     encoding: str | None,
     level: tuple[float, ...],
 ) -> None:
@@ -79,7 +102,12 @@ def predict_file(
             "headgate forecast writes it; see headgate info"
         )
     table = None if data is None else read_table(data, encoding=encoding)
-    frame = forecaster.predict(horizon, list(level), data=table, **columns)
+    known = None if ahead is None else read_table(ahead, encoding=encoding)
+    if table is not None and forecaster.features_.future:
+        known = table if known is None else known
+        table = _known_part(forecaster.read_like(table, **columns))
+        columns = {}
+    frame = forecaster.predict(horizon, list(level), known, data=table, **columns)
     content = csv_bytes(frame)
     if out is None:
         sys.stdout.buffer.write(content)  # UTF-8, as in a file
@@ -91,23 +119,45 @@ def predict_file(
 
 
 def _draw(
-    path: Path, forecaster: GRUForecaster, levels: tuple[float, ...], backtest: Backtest | None
+    path: Path,
+    forecaster: GRUForecaster,
+    levels: tuple[float, ...],
+    backtest: Backtest | None,
+    ahead: Any,
 ) -> None:
-    from ..plots import forecast_figure, save_figure
+    """The forecast of one series, or of the first few of many."""
+    from ..plots import forecast_axes, new_figure, save_figure
 
-    series = forecaster.series_
-    centre, bands = forecaster.forecast(series, forecaster.horizon_, levels)
-    name = series.value_name
-    steps = f"{forecaster.horizon_} step{'s' * (forecaster.horizon_ > 1)}"
-    figure = forecast_figure(
-        series,
-        future_times(series, forecaster.horizon_),
-        centre,
-        bands,
-        f"{name}, {steps} ahead",
-        None if backtest is None else {NAME: backtest.forecasts[NAME][-1]},
+    panel, horizon = forecaster.panel_, forecaster.horizon_
+    shown = min(len(panel), DRAWN)
+    centre, bands = forecaster.forecast(panel, horizon, levels, ahead)
+    times = panel_times(panel, horizon)
+    across = 1 if shown == 1 else 2 if shown <= 4 else 3
+    down = -(-shown // across)
+    figure = new_figure(
+        across, rows=down, width=(9.0, 13.0, 17.0)[across - 1], height=4.5 + 3.4 * (down - 1)
     )
+    steps = f"{horizon} step{'s' * (horizon > 1)}"
+    for k, axes in enumerate(figure.axes):
+        if k >= shown:
+            axes.set_visible(False)
+            continue
+        series = panel.series(k)
+        title = f"{panel.ids[k] if panel.ids else series.value_name}, {steps} ahead"
+        around = {level: (low[k], high[k]) for level, (low, high) in bands.items()}
+        before = None if backtest is None else _last_window(backtest, panel, k)
+        forecast_axes(axes, series, times[k], centre[k], around, title, before)
     save_figure(figure, path)
+
+
+def _last_window(backtest: Backtest, panel: Panel, k: int) -> dict[str, Any] | None:
+    """What the back-test forecast for the end of series k."""
+    if panel.ids:
+        if panel.ids[k] not in backtest.panel.ids:
+            return None
+        k = backtest.panel.ids.index(panel.ids[k])
+    rows = np.flatnonzero(backtest.owner == k)
+    return {NAME: backtest.forecasts[NAME][rows[-1]]}
 
 
 def _report(
@@ -117,28 +167,37 @@ def _report(
     backtest: Backtest | None,
     reason: str,
 ) -> dict[str, Any]:
-    series, treatment = forecaster.series_, forecaster.treatment_
+    panel, treatment = forecaster.panel_, forecaster.treatment_
+    first, last = _first_and_last(panel)
     return {
         "headgate": __version__,
         "data": {
             "file": data.name,
-            "rows": len(series),
-            "time": None if series.times is None else series.time_name,
-            "target": series.value_name,
-            "frequency": str(series.freq),
-            "first": _first_and_last(series)[0],
-            "last": _first_and_last(series)[1],
+            "series": len(panel),
+            "rows": len(panel.values),
+            "filled": forecaster.filled_,
+            "id": panel.id_name,
+            "time": None if panel.times is None else panel.time_name,
+            "target": panel.value_name,
+            "past": list(panel.past_names),
+            "future": list(panel.future_names),
+            "static": list(panel.static_names),
+            "frequency": str(panel.freq),
+            "first": first,
+            "last": last,
         },
         "parameters": forecaster.get_params(),
         "fit": {
             "horizon": forecaster.horizon_,
             "lookback": forecaster.lookback_,
+            "segment": forecaster.cut_.segment,
             "season": forecaster.season_,
-            "logarithm": treatment.log,
+            "logarithm": int(treatment.log.sum()),
             "treatment": treatment.method,
             "window_shift": treatment.shift,
             "epochs": forecaster.epochs_,
             "levels": list(levels),
+            "approximate": [x for x in levels if not forecaster.errors_.exact(x)],
             "seconds": round(forecaster.seconds_, 3),
         },
         "backtest": {"skipped": reason} if backtest is None else backtest.to_dict(),
@@ -146,34 +205,31 @@ def _report(
     }
 
 
-def _first_and_last(series: Series) -> tuple[str, str]:
-    if series.times is None:
-        return "0", str(len(series) - 1)
-    ends = series.times[[0, -1]]
-    if series.style.template:
-        first, last = map(str, series.style.write(ends))
+def _first_and_last(panel: Panel) -> tuple[str, str]:
+    if panel.times is None:
+        return "0", str(int(panel.lengths.max()) - 1)
+    ends = np.array([panel.times.min(), panel.times.max()])
+    if panel.style.template:
+        first, last = map(str, panel.style.write(ends))
         return first, last
-    first, last = (
-        str(t).removesuffix(".000000").removesuffix("T00:00:00").replace("T", " ") for t in ends
-    )
+    first, last = show_stamps(ends, panel.style)
     return first, last
 
 
 def _say(
-    data: Path,
-    series: Series,
-    forecaster: GRUForecaster,
-    backtest: Backtest | None,
-    reason: str,
-    folder: Path,
+    data: Path, forecaster: GRUForecaster, backtest: Backtest | None, reason: str, folder: Path
 ) -> None:
-    show = console()
-    first, last = _first_and_last(series)
+    show, panel = console(), forecaster.panel_
+    first, last = _first_and_last(panel)
     season = f", season {forecaster.season_}" if forecaster.season_ > 1 else ""
+    many = f" in {len(panel)} series" if len(panel) > 1 else ""
     show.print(
-        f"{data.name}: {len(series)} values of {series.value_name}, {first} to {last}, "
-        f"every {series.freq}{season}; fitted in {forecaster.seconds_:.1f} s"
+        f"{data.name}: {len(panel.values)} values of {panel.value_name}{many}, {first} to {last}, "
+        f"every {panel.freq}{season}; fitted in {forecaster.seconds_:.1f} s"
     )
+    if forecaster.filled_:
+        by = {"forward": "by the value before"}.get(forecaster.missing, "by straight lines")
+        show.print(f"{forecaster.filled_} missing values were filled {by}; none is scored")
     if backtest is None:
         show.print(f"no back-test: {reason}")
     else:
@@ -187,9 +243,12 @@ def _say(
 def describe(backtest: Backtest) -> str:
     """One line: what was held out."""
     count = len(backtest.origins)
+    series = len(np.unique(backtest.owner))
+    of = f" of {series} series" if series > 1 else ""
+    short = f"; {backtest.skipped} series are too short for it" if backtest.skipped else ""
     return (
         f"back-test, {count} window{'s' * (count > 1)} of {backtest.horizon} steps held out at "
-        "the end (one fit, on what is before them):"
+        f"the end{of} (one fit, on what is before them{short}):"
     )
 
 
@@ -197,4 +256,8 @@ def coverage_line(backtest: Backtest) -> str:
     """One line: how often the truth lay within the bands."""
     parts = [f"{100 * share:.0f} % in the {level:g} % band" for level, share in
              backtest.coverage.items()]  # fmt: skip
-    return f"Of the true values {', '.join(parts)}." if parts else ""
+    if not parts:
+        return ""
+    levels = ", ".join(f"{level:g} %" for level in backtest.approximate)
+    note = f" Approximate for want of held-out windows: {levels}." if levels else ""
+    return f"Of the true values {', '.join(parts)}.{note}"

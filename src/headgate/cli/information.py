@@ -33,17 +33,23 @@ def print_info(path: Path) -> None:
 
 
 def _facts(model: GRUForecaster) -> dict[str, str]:
-    series, treatment = model.series_, model.treatment_
+    panel, treatment = model.panel_, model.treatment_
     shift = {"last": "last value", "mean": "mean", "none": ""}[treatment.shift]
-    steps = ["logarithm"] * treatment.log
+    logs = int(treatment.log.sum())
+    some = "" if logs == len(panel) else f" of {logs} series"
+    steps = [f"logarithm{some}"] * bool(logs)
     steps += {
         "difference": [f"difference from {treatment.season} steps back"],
         "indices": [f"seasonal indices of {treatment.season} steps"],
         "plain": [],
     }[treatment.method]
     steps += [f"each window less its {shift}"] if shift else []
+    rows = int(model.phase_.sum()) + len(panel.values)
+    count = f"{rows} values" + (f" in {len(panel)} series" if len(panel) > 1 else "")
+    columns = panel.past_names + panel.future_names + panel.static_names
     return {
-        "series": f"{series.value_name}, {model.length_} values, every {series.freq}",
+        "series": f"{panel.value_name}, {count}, every {panel.freq}",
+        **({"covariates": ", ".join(columns)} if columns else {}),
         "forecasts": f"{model.horizon_} steps from the last {model.lookback_}",
         "season": f"{model.season_} steps" if model.season_ > 1 else "none",
         "treatment": ", ".join(steps) or "scaled as a whole",
