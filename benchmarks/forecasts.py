@@ -89,9 +89,9 @@ def report(name: str, result: Backtest, seconds: float) -> str:
     naive = result.scores["naive"]
     shares = ", ".join(f"{100 * share:.1f} %" for share in result.coverage.values())
     return (
-        f"{name:<16} {metric} {ours[metric]:.4f}  seasonal naive {theirs[metric]:.4f}  naive "
-        f"{naive[metric]:.4f}  ratio to seasonal naive {ours[metric] / theirs[metric]:.3f}  coverage "
-        f"{shares}  {seconds:.1f} s"
+        f"{name:<16} {metric} {ours[metric]:.4f}  naive {naive[metric]:.4f}  seasonal naive "
+        f"{theirs[metric]:.4f}  ratio {ours[metric] / theirs[metric]:.3f}  coverage {shares}  "
+        f"{seconds:.1f} s"
     )
 
 

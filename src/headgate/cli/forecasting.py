@@ -101,7 +101,7 @@ def predict_file(
             f"{model} holds a {type(forecaster).__name__}, expected a forecaster as "
             "headgate forecast writes it; see headgate info"
         )
-    table = None if data is None else read_table(data, encoding=encoding)
+    table: Any = None if data is None else read_table(data, encoding=encoding)
     known = None if ahead is None else read_table(ahead, encoding=encoding)
     if table is not None and forecaster.features_.future:
         known = table if known is None else known

@@ -16,7 +16,7 @@ from ..data.panel_future import stamped_rows
 from ..errors import InputError
 from .continuation import continue_panel, known_of, with_bands
 from .lines import Float64, Int64, Lines, spread
-from .planning import SHORTEST, check_lengths
+from .planning import SHORTEST, check_lengths, refuse_short
 from .search import forecast_at
 
 if TYPE_CHECKING:
@@ -132,8 +132,14 @@ def run_backtest(
     panel, _ = complete(panel, forecaster.missing)
     step = (1 if len(panel) == 1 else horizon) if step is None else check_size("step", step)
     first, count = _first_origins(panel, horizon, windows, step, forecaster.lookback)
+    least = SHORTEST if fit else forecaster.cut_.least
+    if fit:
+        _check_front(panel, first, count, horizon, forecaster.lookback)
+    else:
+        k = int(first.argmax())
+        refuse_short(first[k : k + 1], lambda _: f"{panel.name(k)} before the first window", least)
     skipped = len(panel)
-    used = np.flatnonzero(first >= SHORTEST)
+    used = np.flatnonzero(first >= least)
     panel, first, given = panel.choose(used), first[used], given.choose(used)
     skipped -= len(panel)
     owner = np.repeat(np.arange(len(panel)), count)
@@ -208,7 +214,7 @@ def _forecast(
 def skill(model: GRUForecaster, panel: Panel) -> float:
     """See :meth:`GRUForecaster.score`."""
     horizon = model.horizon_
-    check_lengths(panel.lengths - horizon, panel.name, 0, None, SHORTEST)
+    refuse_short(panel.lengths, panel.name, horizon + model.cut_.least)
     front = panel.cut(0, panel.lengths - horizon)
     lines = Lines.of(panel.values, panel.bounds)
     owner, origins = np.arange(len(panel)), front.lengths
@@ -260,7 +266,13 @@ def _first_origins(
         if len(panel) > 1:
             windows = min(windows, PANEL_WINDOWS)
     windows = check_size("windows", windows)
-    first = lengths - horizon - (windows - 1) * step
+    return lengths - horizon - (windows - 1) * step, windows
+
+
+def _check_front(
+    panel: Panel, first: Int64, windows: int, horizon: int, lookback: int | None
+) -> None:
+    """Raise InputError when nothing is left to learn from before the windows."""
     try:
         check_lengths(np.maximum(first, 0), panel.name, horizon, lookback, 0)
     except InputError as error:
@@ -268,7 +280,6 @@ def _first_origins(
             f"a back-test of {windows} window{'s' * (windows > 1)} leaves too little to learn "
             f"from: {error}"
         ) from None
-    return first, windows
 
 
 def _filled(given: Panel, panel: Panel) -> npt.NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,7 +46,11 @@ class Plan:
 
 
 def check_lengths(
-    lengths: Int64, name: object, horizon: int, lookback: int | None, least: int = SHORTEST
+    lengths: Int64,
+    name: Callable[[int], str],
+    horizon: int,
+    lookback: int | None,
+    least: int = SHORTEST,
 ) -> None:
     """Raise InputError for series too short to forecast, or when none is long enough to learn from.
 
@@ -53,7 +58,6 @@ def check_lengths(
         name: k -> what series k is called.
         least: values that every series must have.
     """
-    call = name if callable(name) else (lambda k: "the series")
     floor = lookback or SHORTEST
     needed = 2 * horizon + floor
     k = int(np.argmax(lengths))
@@ -61,15 +65,20 @@ def check_lengths(
         more = f" and lookback={lookback}" if lookback else ""
         shorter = (int(lengths[k]) - floor) // 2
         advice = f", or ask for a horizon of at most {shorter}" if shorter >= 1 else ""
-        who = call(k) if len(lengths) == 1 else f"the longest series ({call(k)})"
+        who = name(k) if len(lengths) == 1 else f"the longest series ({name(k)})"
         raise InputError(
             f"{who} has {lengths[k]} values, but horizon={horizon}{more} needs at least {needed} "
             f"(two horizons and {floor} more); bring more data{advice}"
         )
+    refuse_short(lengths, name, least)
+
+
+def refuse_short(lengths: Int64, name: Callable[[int], str], least: int) -> None:
+    """Raise InputError that names the series of fewer than ``least`` values."""
     short = np.flatnonzero(lengths < least)
     if len(short):
         listed = ", ".join(
-            f"{call(int(k))} has {lengths[k]} value{'s' * bool(lengths[k] != 1)}" for k in short[:5]
+            f"{name(int(k))} has {lengths[k]} value{'s' * bool(lengths[k] != 1)}" for k in short[:5]
         )
         more = f" (and {len(short) - 5} more series)" if len(short) > 5 else ""
         raise InputError(
