@@ -2,9 +2,9 @@
 
     HEADGATE_DATA=folder python benchmarks/forecasts.py [NAME ...]
 
-Names: airpassengers, co2_weekly, sunspots_yearly, m3_monthly, m4_hourly, etth1-96, etth1-192,
-etth1-336, etth1-720; all of them by default. Nothing is chosen on a test part: every forecaster is
-fitted on what comes before the first test window.
+Names: airpassengers, co2_weekly, sunspots_yearly, m3_monthly, m3_yearly, m3_other, m4_hourly,
+etth1-96, etth1-192, etth1-336, etth1-720; all of them by default. Nothing is chosen on a test part:
+every forecaster is fitted on what comes before the first test window.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def long_frame(series: dict[str, list[float]]) -> pl.DataFrame:
     )
 
 
-def m3_monthly() -> pl.DataFrame:
-    """1,428 series, test parts included."""
-    with gzip.open(DATA / "m3" / "m3_monthly.csv.gz", "rt", encoding="utf-8") as file:
+def m3(name: str) -> pl.DataFrame:
+    """1,428 monthly, 645 yearly or 174 other series, test parts included."""
+    with gzip.open(DATA / "m3" / f"{name}.csv.gz", "rt", encoding="utf-8") as file:
         rows = list(csv.reader(file))[1:]
     return long_frame({row[0]: [float(v) for v in row[6 : 6 + int(row[1])]] for row in rows})
 
@@ -121,20 +121,22 @@ def rows(names: list[str]) -> Iterator[str]:
             data: Any = read_table(DATA / "classic_series" / f"{name}.csv")
             result = windows(data, classic[name])
         elif name == "m3_monthly":
-            result = windows(m3_monthly(), 18, season=12)
+            result = windows(m3(name), 18, season=12)
+        elif name in ("m3_yearly", "m3_other"):
+            result = windows(m3(name), 6 if name == "m3_yearly" else 8, 1)
         elif name == "m4_hourly":
             result = windows(m4_hourly(), 48, 1, season=24)
         elif name.startswith("etth1-"):
             yield long_horizon(int(name.removeprefix("etth1-")))
             continue
         else:
-            sys.exit(f"{name!r} is not known; see --help in the first lines of this file")
+            sys.exit(f"{name!r} is not known; the first lines of this file list the names")
         yield report(name, result, time.perf_counter() - begin)
 
 
 ALL = [
-    "airpassengers", "co2_weekly", "sunspots_yearly", "m3_monthly", "m4_hourly",
-    "etth1-96", "etth1-192", "etth1-336", "etth1-720",
+    "airpassengers", "co2_weekly", "sunspots_yearly", "m3_monthly", "m3_yearly", "m3_other",
+    "m4_hourly", "etth1-96", "etth1-192", "etth1-336", "etth1-720",
 ]  # fmt: skip
 
 if __name__ == "__main__":

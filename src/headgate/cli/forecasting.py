@@ -260,4 +260,5 @@ def coverage_line(backtest: Backtest) -> str:
         return ""
     levels = ", ".join(f"{level:g} %" for level in backtest.approximate)
     note = f" Approximate for want of held-out windows: {levels}." if levels else ""
-    return f"Of the true values {', '.join(parts)}.{note}"
+    losses = ", ".join(f"{loss:.4g}" for loss in backtest.pinball.values())
+    return f"Of the true values {', '.join(parts)}; pinball loss {losses}.{note}"

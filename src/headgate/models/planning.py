@@ -18,6 +18,7 @@ SEASONS = 7  # in a lookback of long seasons: a week of hours
 MOST_VALUES = 1024  # in a lookback by default
 MOST_SEGMENT = 64
 SHORTEST = 2  # values in a window
+VOTERS = 100  # series that are asked for their season
 MOST_REPEATS = 2  # seasons that differences are summed over: farther ahead their errors add up
 FIXED = ("series", "standard", "minmax", "robust", "none")  # scalers that shift no window
 
@@ -88,15 +89,23 @@ def refuse_short(lengths: Int64, name: Callable[[int], str], least: int) -> None
 
 
 def find_season(lines: Lines, usual: int) -> int:
-    """The season of the frequency, else the one that most of the longest series show."""
+    """The season of the frequency, else what the longest series agree on.
+
+    Many series are too noisy to show theirs: a fifth of them is enough, if the others do not show
+    another.
+    """
     if usual > 1:
         return usual
-    longest = np.argsort(-lines.lengths, kind="stable")[:25]
-    seasons = Counter(
+    longest = np.argsort(-lines.lengths, kind="stable")[:VOTERS]
+    votes = Counter(
         detect_season(lines.values[lines.bounds[k] : lines.bounds[k + 1]]) for k in longest
     )
-    found, votes = seasons.most_common(1)[0]
-    return found if 2 * votes > len(longest) else 1
+    del votes[1]
+    if not votes:
+        return 1
+    found, count = votes.most_common(1)[0]
+    agreed = 5 * count >= len(longest) and 2 * count > votes.total()
+    return found if agreed else 1
 
 
 def make_plan(
@@ -121,6 +130,12 @@ def make_plan(
     # a season must be seen: twice before the held-out part, or it is left alone
     spare = longest - horizon - shortest
     usable = found if longest >= 2 * found + 2 and spare >= found + 2 else 1
+    if season != "auto" and usable != found:
+        raise InputError(
+            f"season={found} cannot be learned from {longest} values before the held-out part; "
+            f"{max(2 * found + 2, found + 2 + horizon + shortest)} are needed: bring more data, or "
+            "pass season=1"
+        )
     candidates: tuple[tuple[str, str], ...] = SEASONAL if usable > 1 else PLAIN
     if horizon > MOST_REPEATS * usable:
         candidates = tuple(c for c in candidates if c[0] != "difference")
