@@ -396,3 +396,16 @@ def test_values_are_shown_short_and_never_fail() -> None:
 
 def test_dropout_rate_is_kept_as_a_float() -> None:
     assert isinstance(Dropout("d", ("x",), 0).rate, float)
+
+
+def test_stacks_of_several_widths_and_without_a_head():
+    funnel = NetworkSpec.stacked(1, [64, 32, 16])
+    assert [layer.name for layer in funnel.recurrent()] == ["gru0", "gru1", "gru2"]
+    assert funnel.parameter_count() == 24_689
+    states = NetworkSpec.stacked(10, 20, None, num_layers=2)
+    assert (states.output_size, states.parameter_count()) == (20, 4_440)
+    assert NetworkSpec.stacked(10, [20, 20], None).parameter_count() == 4_440
+    with pytest.raises(InputError, match="hidden_size is empty; pass a number, or a width"):
+        NetworkSpec.stacked(1, [])
+    with pytest.raises(InputError, match=r"hidden_size=\[3, 4\] says how many layers there are"):
+        NetworkSpec.stacked(1, [3, 4], num_layers=3)

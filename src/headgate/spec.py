@@ -274,8 +274,8 @@ class NetworkSpec:
     def stacked(
         cls,
         input_size: int,
-        hidden_size: int,
-        output_size: int = 1,
+        hidden_size: int | Sequence[int],
+        output_size: int | None = 1,
         *,
         num_layers: int = 1,
         reset_after: bool = True,
@@ -286,18 +286,34 @@ class NetworkSpec:
     ) -> NetworkSpec:
         """GRU stack, read-out, dropout, dense layers, linear head: the usual network.
 
+        ``hidden_size`` is the width of ``num_layers`` layers, or the widths of several, such as
+        [64, 32, 16]. ``output_size=None`` leaves the head out: the states themselves come out.
         ``readout="last"`` reads the last valid step of each sequence, ``"every"`` all steps.
         ``dropout`` stands between the read-out and what follows; ``dense`` are the widths of
         hidden layers with ``activation`` before the linear head.
         """
         check_choice("readout", readout, READOUTS)
         rate = check_rate("dropout", dropout)
+        several = isinstance(hidden_size, Sequence) and not isinstance(hidden_size, str)
+        widths = check_tuple("hidden_size", hidden_size) if several else (hidden_size,)
+        if not widths:
+            raise InputError("hidden_size is empty; pass a number, or a width for each layer")
+        if several and num_layers not in (1, len(widths)):
+            raise InputError(
+                f"hidden_size={shown(hidden_size)} says how many layers there are, "
+                f"num_layers={shown(num_layers)} otherwise; leave num_layers out"
+            )
         chain: list[tuple[type[LayerSpec], str, dict[str, Any]]] = [
             (
                 GRU,
-                "gru",
-                {"hidden_size": hidden_size, "num_layers": num_layers, "reset_after": reset_after},
+                "gru" if len(widths) == 1 else f"gru{k}",
+                {
+                    "hidden_size": width,
+                    "num_layers": 1 if several else num_layers,
+                    "reset_after": reset_after,
+                },
             )
+            for k, width in enumerate(widths)
         ]
         if readout == "last":
             chain.append((Last, "last", {}))
@@ -307,7 +323,8 @@ class NetworkSpec:
             (Dense, f"dense{k}", {"size": size, "activation": activation})
             for k, size in enumerate(check_tuple("dense", dense))
         ]
-        chain.append((Dense, "head", {"size": output_size}))
+        if output_size is not None:
+            chain.append((Dense, "head", {"size": output_size}))
         return cls._chained(input_size, chain)
 
     @classmethod
