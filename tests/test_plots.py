@@ -35,6 +35,11 @@ def texts(artist):
     return {text.get_text() for text in found} - {""}
 
 
+@pytest.fixture(autouse=True)
+def no_advice_yet(monkeypatch):
+    monkeypatch.setattr(fonts, "_given", set())
+
+
 @pytest.fixture
 def no_cjk_font(monkeypatch):
     monkeypatch.setattr(fonts, "CJK_FAMILIES", ())
@@ -228,3 +233,24 @@ def test_text_that_a_caller_adds_is_checked_when_saved(no_cjk_font, tmp_path):
     with pytest.warns(HeadgateWarning, match="日期"):
         plots.save_figure(picture, tmp_path / "a.png")
     assert picture.axes[0].get_xlabel() == "time"
+
+
+def test_the_same_advice_is_given_once(no_cjk_font):
+    with pytest.warns(HeadgateWarning, match="fonts-noto-cjk"):
+        figure(series("日期", "销量"))
+    figure(series("门店", "气温"))  # no warning: they are errors in these tests
+
+
+def test_one_legend_for_all_panels():
+    data = series()
+    picture = plots.new_figure(2)
+    for axes in picture.axes:
+        when = np.arange(len(data), len(data) + 3) if data.times is None else data.times[-3:]
+        plots.forecast_axes(axes, data, when, [1.0, 2, 3], backtest={"model": [1.0, 2, 3]})
+    plots.share_legend(picture)
+    assert [axes.get_legend() for axes in picture.axes] == [None, None]
+    (legend,) = picture.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["back-test: model"]
+    picture.canvas.draw()
+    bottom = legend.get_window_extent().y0
+    assert all(axes.get_window_extent().y1 <= bottom for axes in picture.axes)

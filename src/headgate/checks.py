@@ -88,6 +88,13 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     return str(value)
 
 
+def check_flags(**flags: Any) -> None:
+    """Raise InputError unless every value is True or False."""
+    for name, value in flags.items():
+        if not isinstance(value, bool) and type(value).__name__ != "bool":
+            raise InputError(f"{name} must be True or False, got {shown(value)}")
+
+
 def check_tuple(what: str, values: Any, of: type = object) -> tuple[Any, ...]:
     """Return ``values`` as a tuple of ``of`` objects, or say by name what came instead."""
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):

@@ -10,12 +10,26 @@ import stat
 from collections.abc import Callable
 from typing import BinaryIO
 
-from .errors import HeadgateError
+from .errors import HeadgateError, InputError
 
 _HINTS: dict[int | None, str] = {
     errno.ENOSPC: "free some space there or name another place",
     errno.ENOENT: "create the folder first or name another place",
 }
+
+
+def check_path(path: object) -> str:
+    """The path of a file as text.
+
+    Raises:
+        InputError: it is no path.
+    """
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise InputError(
+            f"expected the path of a file, got an object of type {type(path).__name__}; pass a "
+            "text such as 'model.safetensors'"
+        )
+    return os.fsdecode(path)
 
 
 def write_beside_and_rename(
@@ -33,8 +47,10 @@ def write_beside_and_rename(
             (an exception of its own passes through once the temporary file is gone).
 
     Raises:
+        InputError: ``path`` is no path.
         HeadgateError: the system refused (full disk, no such folder, no permission, ...).
     """
+    path = check_path(path)
     try:
         target = os.path.realpath(path)
         mode = _mode_of_existing(target)
@@ -42,12 +58,12 @@ def write_beside_and_rename(
         _sync_directory(os.path.dirname(target))
     except (OSError, ValueError) as error:
         # ValueError: a NUL in the path. One that the callback raised is not about the path.
-        if isinstance(error, ValueError) and "\0" not in os.fsdecode(path):
+        if isinstance(error, ValueError) and "\0" not in path:
             raise
         reason = getattr(error, "strerror", None) or str(error)
         hint = _HINTS.get(getattr(error, "errno", None), "name another place")
         raise HeadgateError(
-            f"cannot write {os.fsdecode(path)!r}: {reason}; nothing was changed; {hint}"
+            f"cannot write {path!r}: {reason}; nothing was changed; {hint}"
         ) from error
 
 

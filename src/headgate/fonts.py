@@ -1,7 +1,7 @@
 """Text that a picture can really show: fonts for other scripts, or readable stand-ins.
 
 matplotlib draws an empty box for a character that its font lacks. :func:`tidy_text` looks for
-an installed font that has it, and where there is none says once per picture what to install
+an installed font that has it, and where there is none says once per process what to install
 and writes a stand-in.
 """
 
@@ -60,6 +60,9 @@ _CJK = re.compile(
     "[\u1100-\u11ff\u2e80-\u303f\u3040-\u30ff\u3100-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
 )
+
+
+_given: set[str] = set()  # advice
 
 
 def tidy_text(artist: Artist) -> None:
@@ -124,6 +127,7 @@ def _roles(artist: Artist) -> dict[int, str]:
 
 
 def _warn(lost: list[str]) -> None:
+    """Once in a process for each advice: pictures have many panels, and programs many pictures."""
     shown = "".join(dict.fromkeys(lost))[:12]
     if _CJK.search(shown):
         advice = (
@@ -133,6 +137,9 @@ def _warn(lost: list[str]) -> None:
         )
     else:
         advice = "install one, for example by: apt-get install fonts-noto"
+    if advice in _given:
+        return
+    _given.add(advice)
     warnings.warn(
         f"no installed font can draw {shown!r}, so the picture says 'time', 'value' or 'series' "
         f"instead; {advice}",

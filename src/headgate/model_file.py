@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 from .checks import parse_json, shown
 from .errors import HeadgateError, InputError, ModelFileError
-from .files import write_beside_and_rename
+from .files import check_path, write_beside_and_rename
 from .model_header import MAX_HEADER, Layout, check_layout, parse_header
 from .spec import NetworkSpec
 from .version import __version__
@@ -92,9 +92,10 @@ def save_model(
 
     Raises:
         InputError: the tensors do not match the spec, a parameter or a state is not finite, or
-            ``extra`` is not JSON. Nothing is written.
+            ``extra`` is not JSON, or ``path`` is no path. Nothing is written.
         ModelFileError: the file cannot be written. What was there before is unchanged.
     """
+    check_path(path)
     arrays = _checked_arrays(spec, tensors)
     text = _metadata(spec, arrays, {} if extra is None else extra)
     from safetensors.numpy import save  # a compiled module, of use to writers only
@@ -185,7 +186,7 @@ def load_model(path: str | os.PathLike[str]) -> ModelFile:
         ModelFileError: there is no such file, it is not a model file, or it is truncated,
             altered, hostile or of a newer format. The message begins with the path.
     """
-    name = os.fsdecode(path)
+    name = check_path(path)
     try:
         # before opening: a named pipe would wait for ever
         status = os.stat(path)

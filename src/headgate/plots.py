@@ -23,8 +23,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from .checks import shown
 from .errors import InputError
-from .files import write_beside_and_rename
+from .files import check_path, write_beside_and_rename
 from .fonts import tidy_text
 
 Array = npt.NDArray[Any]
@@ -113,6 +114,7 @@ def forecast_axes(
 
     Of a long history the end is shown: eight horizons or six seasons, 80 steps at least.
     """
+    _check_axes(axes)
     forecast = np.asarray(forecast, dtype=np.float64)
     if forecast.shape != np.shape(forecast_times) or forecast.ndim != 1 or not len(forecast):
         raise InputError(
@@ -160,6 +162,24 @@ def forecast_axes(
     return axes
 
 
+def share_legend(figure: Figure) -> None:
+    """One legend above all panels, clear of their curves, instead of one in each."""
+    entries: dict[str, Any] = {}
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        if legend is not None:
+            entries |= {
+                text.get_text(): handle
+                for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True)
+            }
+            legend.remove()
+    if entries:
+        figure.legend(
+            list(entries.values()), list(entries), loc="outside upper right", frameon=False,
+            fontsize=_DIRECT, labelcolor="linecolor", ncols=len(entries),
+        )  # fmt: skip
+
+
 def history_axes(
     axes: Axes,
     loss: npt.ArrayLike,
@@ -171,6 +191,7 @@ def history_axes(
     ``best_epoch`` counts from 0, as ``History`` does. The axis is logarithmic where the losses
     span more than a factor of 20.
     """
+    _check_axes(axes)
     curves = {"training": np.asarray(loss, dtype=np.float64)}
     if val_loss is not None and np.size(val_loss):
         curves["validation"] = np.asarray(val_loss, dtype=np.float64)
@@ -213,6 +234,7 @@ def rollout_axes(
     ylabel: str = "value",
 ) -> Axes:
     """Draw the truth (T,) as grey dots and models' own continuations over it, labelled."""
+    _check_axes(axes)
     truth = np.asarray(truth, dtype=np.float64)
     axes.plot(np.arange(1, len(truth) + 1), truth, ".", color="#b5b5b5", markersize=4.5, zorder=2)
     labels = [(float(truth[-1]), "truth", QUIET)]
@@ -235,7 +257,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150)
         InputError: another ending.
         HeadgateError: the file cannot be written.
     """
-    path = Path(path)
+    path = Path(check_path(path))
     kind = path.suffix.lower().lstrip(".")
     if kind not in FORMATS:
         raise InputError(f"a picture's file must end in .{', .'.join(FORMATS)}; got {path.name!r}")
@@ -247,6 +269,14 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150)
 # -- style ---------------------------------------------------------------------------------
 
 
+def _check_axes(axes: object) -> None:
+    if not hasattr(axes, "fill_between"):
+        raise InputError(
+            f"expected matplotlib Axes to draw on, got {shown(axes)}; pass one of a figure's axes, "
+            "or leave it out"
+        )
+
+
 def _render(figure: Figure, kind: str, dpi: int) -> bytes:
     buffer = io.BytesIO()
     # The date and the version would make two pictures of the same data differ.
@@ -255,7 +285,7 @@ def _render(figure: Figure, kind: str, dpi: int) -> bytes:
     return buffer.getvalue()
 
 
-def _style(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
+def _style(axes: Axes, title: object, xlabel: str, ylabel: str) -> None:
     axes.set_title(_short(title), loc="left", fontsize=_TITLE, fontweight="bold", color=INK, pad=10)
     axes.set_xlabel(_short(xlabel), fontsize=_LABEL, color=INK)
     axes.set_ylabel(_short(ylabel, 45), fontsize=_LABEL, color=INK)
@@ -267,9 +297,9 @@ def _style(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
     axes.spines["bottom"].set_color("#bbbbbb")
 
 
-def _short(text: str, longest: int = 80) -> str:
+def _short(text: object, longest: int = 80) -> str:
     """One line of at most ``longest`` characters: a column's name may be a whole paragraph."""
-    text = " ".join(text.split())
+    text = " ".join(str(text).split())
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

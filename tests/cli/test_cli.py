@@ -225,6 +225,27 @@ def test_what_is_known_ahead_stands_at_the_end(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1 + 2 * 6
     said = fails(capsys, "predict", model)
     assert said.startswith("this model reads covariates known ahead, 'temp'; pass them for the")
+    assert "series in a table: --ahead FILE" in said
+    path.write_text(panel_table())
+    for arguments in (
+        ["forecast", str(path), "--out", str(out), *PANEL, "--future", "temp"],
+        ["predict", model, str(path)],
+    ):
+        said = fails(capsys, *arguments)
+        assert said.startswith("future covariate 'temp' is missing for 2024-02-10 (and 3 more")
+        assert "; add rows at the end of DATA without a target" in said
+
+
+@pytest.mark.parametrize(("closed", "code"), [("stdout", 2), ("stderr", 0)])
+def test_streams_that_are_closed(closed, code, done, monkeypatch, sales, tmp_path, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, closed, None)
+        assert main(["predict", str(done / "model.safetensors")]) == code
+        assert main(["forecast", str(sales), "--out", str(tmp_path), *QUICK]) == 0
+        assert main(["predict", "nothing"]) == 2
+    err = capsys.readouterr().err
+    assert ("standard output is closed; name a file with --out" in err) == (closed == "stdout")
+    assert (tmp_path / "forecast.csv").exists()
 
 
 @pytest.mark.parametrize("policy", ["interpolate", "forward"])

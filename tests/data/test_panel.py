@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 from headgate.data.frames import Series, as_series, future_frame, future_times
 from headgate.data.panel import Panel, complete
 from headgate.data.panel_frames import as_panel
-from headgate.data.panel_future import future_values, panel_frame, panel_times
+from headgate.data.panel_future import future_values, panel_frame, panel_times, stamped_rows
 from headgate.errors import InputError
 
 NAN = float("nan")
@@ -591,3 +592,84 @@ def test_many_series_agree_with_each_alone(seed):
         assert panel.series(k).values.tolist() == alone.values.tolist()
         assert panel.series(k).times.tolist() == alone.times.tolist()
         assert ahead[k].tolist() == future_times(alone, 5).tolist()
+
+
+# -- odd frames ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("index", "name", "expected"),
+    [
+        (DAYS, None, days(*DAYS)),
+        ([dt.date.fromisoformat(day) for day in DAYS], None, days(*DAYS)),
+        (pd.CategoricalIndex(DAYS), "when", days(*DAYS)),
+        ([2001, 2002, 2003], "year", np.array([2001, 2002, 2003])),
+        ([4, 5, 6], None, None),
+        ([0.0, 0.5, 1.0], "time", None),
+        (["a", "b", "c"], "day", None),
+    ],
+)
+def test_a_pandas_index_that_is_the_time(index, name, expected):
+    frame = pd.DataFrame({"y": [1.0, 2.0, 3.0]}, index=pd.Index(index, name=name))
+    for data in (frame, frame["y"]):
+        times = as_panel(data).times
+        assert (times is None) == (expected is None)
+        assert expected is None or times.tolist() == expected.tolist()
+    frame.insert(0, name or "ds", DAYS)  # the column counts
+    assert as_panel(frame).times.tolist() == days(*DAYS).tolist()
+
+
+@pytest.mark.parametrize(
+    "column", [pd.Series([7, 7, 7, 2, 2, 2], dtype=object), pd.Categorical([7, 7, 7, 2, 2, 2])]
+)
+def test_ids_that_are_integers_in_disguise(column):
+    assert as_panel(pd.DataFrame({**long("a", "b"), "unique_id": column})).ids == (7, 2)
+
+
+def test_cells_that_are_neither_numbers_nor_texts():
+    frame = pd.DataFrame({"ds": DAYS, "y": pd.Series([1, pd.NA, 3], dtype=object)})
+    frame["x"] = frame["y"]
+    panel = as_panel(frame, past="x", target="y")
+    assert np.isnan(panel.values).tolist() == np.isnan(panel.past[:, 0]).tolist() == [0, 1, 0]
+    frame["y"] = pd.Series([Decimal(1), Decimal("sNaN"), Decimal(3)], dtype=object)
+    with pytest.raises(InputError, match="holds text, such as 'sNaN', in row 2"):
+        as_panel(frame, target="y")
+    endless = pd.DataFrame({**long("a", "b"), "unique_id": [1.0] * 3 + [np.inf] * 3})
+    with pytest.raises(InputError, match="'unique_id' holds infinite values, expected texts"):
+        as_panel(endless)
+    opaque = pl.DataFrame(
+        {"ds": DAYS, "y": [1, 2, 3], "s": pl.Series([set()] * 3, dtype=pl.Object)}
+    )
+    with pytest.raises(InputError, match="'s' holds Python objects, expected texts or numbers"):
+        as_panel(opaque, static="s")
+
+
+def test_the_only_value_column_is_a_covariate():
+    refused(
+        "no column of numbers is left to forecast beside the time 'ds', as 'y' is named under "
+        "past; expected a target besides, so name only covariates there",
+        as_panel, pl.DataFrame({"ds": DAYS, "y": [1, 2, 3]}),
+        past="y",
+    )  # fmt: skip
+
+
+def test_a_bad_column_of_x_df_is_named_so():
+    frame = pl.DataFrame({"ds": DAYS, "y": [1, 2, 3], "x": [1, 2, 3]})
+    panel = as_panel(frame, future="x")
+    with pytest.raises(InputError, match="'x' of X_df holds Date, expected numbers; write numbers"):
+        future_values(panel, pl.DataFrame({"ds": ["2024-01-04"], "x": [dt.date(2024, 1, 4)]}), 1)
+
+
+@KINDS
+def test_a_column_called_cutoff(kind):
+    ids = [name for name in "ab" for _ in DAYS]
+    stamps = [dt.datetime.fromisoformat(day) for day in DAYS] * 2
+    frame = kind({"cutoff": ids, "ds": stamps, "y": np.arange(6.0)})
+    panel = as_panel(frame, id="cutoff")
+    out = panel_frame(panel, {"headgate": np.zeros((2, 1))})
+    assert list(out["cutoff"]) == ["a", "b"]
+    at = np.array([0]), np.array([1]), {"headgate": np.zeros((1, 1))}
+    with pytest.raises(InputError, match="the id column is named 'cutoff'"):
+        stamped_rows(panel, *at)
+    with pytest.raises(InputError, match="the time column is named 'cutoff'"):
+        stamped_rows(replace(panel, id_name=None, ids=(), time_name="cutoff"), *at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -743,3 +744,97 @@ def test_twenty_thousand_series_in_little_memory() -> None:
     assert grown < 600e6  # the values are 3.2 MB; an object for each series would show
     near = np.abs(out["headgate"].to_numpy()[::3] - frame["y"].to_numpy()[length - 1 :: length])
     assert np.median(near) < 3
+
+
+# -- edges of files and pictures -----------------------------------------------------------
+
+
+def test_numpy_scalars_are_saved(tmp_path: Path) -> None:
+    model = quick(
+        np.int64(3), season=np.int64(3), weight_decay=np.float32(0.5), progress=np.False_,
+        members=np.int64(1),
+    ).fit(np.arange(40.0) % 3)  # fmt: skip
+    model.save(tmp_path / "m.safetensors")
+    loaded = hg.load(tmp_path / "m.safetensors")
+    assert (loaded.season, loaded.weight_decay, type(loaded.season)) == (3, 0.5, int)
+    assert loaded.predict(level=None).tolist() == model.predict(level=None).tolist()
+
+
+@pytest.mark.parametrize("path", [None, 3, True, object(), []])
+def test_what_is_no_path(fitted: hg.GRUForecaster, path: Any) -> None:
+    for call in (fitted.save, hg.load):
+        with pytest.raises(hg.InputError, match="expected the path of a file, got"):
+            call(path)
+
+
+def test_a_path_of_bytes(fitted: hg.GRUForecaster, tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "m.safetensors")
+    fitted.save(path)  # type: ignore[arg-type]
+    assert hg.load(path).horizon_ == 5  # type: ignore[arg-type]
+
+
+def test_titles_and_axes_of_other_types(fitted: hg.GRUForecaster) -> None:
+    assert fitted.plot(title=3).get_title(loc="left") == "3"  # type: ignore[arg-type]
+    with pytest.raises(hg.InputError, match="expected matplotlib Axes to draw on, got 3"):
+        fitted.plot(ax=3)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (["season"], 0),
+        (["season"], 1 << 60),
+        (["error_levels"], [80.0]),
+        (["quantiles"], [1e-9, 0.5, 1 - 1e-9]),
+        (["quantiles"], [0.5]),
+        (["panel", "id_name"], None),
+        (["panel", "id_name"], ["unique_id"]),
+        (["panel", "freq", "multiple"], 0),
+        (["panel", "freq", "unit"], "Z"),
+        (["panel", "season"], 0),
+        (["panel", "style", "template"], "{year:04d}"),  # beside native dates
+        (["panel", "style", "time_zone"], "Europe/Berlin"),
+        (["features", "static"], [3]),
+    ],
+)
+def test_facts_of_a_file_that_cannot_be(
+    fitted: hg.GRUForecaster, tmp_path: Path, place: list[str], value: Any
+) -> None:
+    refuse_changed(fitted, tmp_path, place, value)
+
+
+@pytest.mark.parametrize("wide", ["{year:999999999}", "{year:04d}{0}", "{year.real}", "{{" * 200])
+def test_templates_of_a_file_that_cannot_be(tmp_path: Path, wide: str) -> None:
+    frame = one("a").drop("unique_id").with_columns(pl.col("ds").cast(pl.String))
+    refuse_changed(quick(epochs=1).fit(frame), tmp_path, ["panel", "style", "template"], wide)
+
+
+def refuse_changed(
+    model: hg.GRUForecaster, folder: Path, place: list[str], value: Any, times: Any = None
+) -> None:
+    """What ``model`` saves is refused once the fact at ``place`` is ``value``."""
+    path = folder / "m.safetensors"
+    model.save(path)
+    hg.load(path)
+    file = load_model(path)
+    facts = file.extra["estimator"]
+    for name in place[:-1]:
+        facts = facts[name]
+    facts[place[-1]] = value
+    tensors = dict(file.tensors)
+    if times is not None:
+        tensors["extra.times"] = times(tensors["extra.times"])
+    save_model(path, file.spec, tensors, extra=file.extra)
+    with pytest.raises(hg.ModelFileError, match="its forecaster cannot be rebuilt"):
+        hg.load(path)
+
+
+@pytest.mark.parametrize("change", [lambda t: t[::-1], lambda t: t * 200, lambda t: t * 0])
+def test_stamps_of_a_file_that_cannot_be(
+    fitted: hg.GRUForecaster, tmp_path: Path, change: Any
+) -> None:
+    def times(bits: np.ndarray) -> np.ndarray:
+        stamps = np.array(bits).view(np.int64)
+        return np.ascontiguousarray(change(stamps)).view(np.float32)
+
+    refuse_changed(fitted, tmp_path, ["horizon"], 5, times)

@@ -54,6 +54,8 @@ def _main(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except OSError as error:  # files have errors of their own: this is standard output
+        if sys.stdout is None:
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _fail(f"cannot write to standard output: {error.strerror or error}")
     except MemoryError:
@@ -68,9 +70,14 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _fail(message: str) -> int:
-    print("headgate: " + " ".join(message.split()), file=sys.stderr)
+    _print_error("headgate: " + " ".join(message.split()))
     return 2
 
 
 def _one_line(message: Warning | str, *_: Any, **__: Any) -> None:
-    print("headgate: note: " + " ".join(str(message).split()), file=sys.stderr)
+    _print_error("headgate: note: " + " ".join(str(message).split()))
+
+
+def _print_error(line: str) -> None:
+    if sys.stderr is not None:  # closed by the caller, 2>&-: print would take standard output
+        print(line, file=sys.stderr)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,13 @@ from ..data.panel import Panel
 from ..data.panel_frames import as_panel
 from ..data.panel_future import future_values, panel_times
 from ..data.tables import read_table
-from ..errors import InputError
+from ..errors import HeadgateError, InputError
 from ..files import write_beside_and_rename
 from ..models.backtest import Backtest
 from ..models.forecaster import NAME, GRUForecaster
 from ..models.intervals import check_levels
 from ..models.loading import load
+from ..models.series_file import plain
 from ..version import __version__
 from .output import (
     all_or_none,
@@ -32,6 +35,7 @@ from .output import (
 
 FILES = ("forecast.csv", "forecast.png", "model.safetensors", "report.json")
 DRAWN = 6  # series of many
+_ROWS = "add rows at the end of DATA without a target"
 
 
 def forecast_file(
@@ -55,7 +59,8 @@ def forecast_file(
     panel, ahead = as_panel(table, **columns), None
     if panel.future_names:
         panel, ahead = _known_part(panel), table
-        future_values(panel, ahead, parameters["horizon"])  # what is missing is said at once
+        with _in_words_of_files("DATA", _ROWS):
+            future_values(panel, ahead, parameters["horizon"])  # what is missing is said at once
     forecaster = GRUForecaster(**parameters, levels=levels, progress=False)
     with working(f"learning {panel.value_name}"):
         forecaster.fit(panel)
@@ -73,6 +78,18 @@ def forecast_file(
         forecaster.save(staging / "model.safetensors")
         write_json(staging / "report.json", _report(data, forecaster, levels, backtest, reason))
     _say(data, forecaster, backtest, reason, folder)
+
+
+@contextlib.contextmanager
+def _in_words_of_files(where: str, advice: str) -> Iterator[None]:
+    """Errors name the file ``where`` in place of X_df, and say what to do about missing rows."""
+    try:
+        yield
+    except InputError as error:
+        message = str(error)
+        if "must hold" in message and "X_df" in message:
+            message = f"{message.rpartition('; ')[0]}; {advice}"
+        raise InputError(message.replace("X_df", where)) from None
 
 
 def _known_part(panel: Panel) -> Panel:
@@ -107,9 +124,23 @@ def predict_file(
         known = table if known is None else known
         table = _known_part(forecaster.read_like(table, **columns))
         columns = {}
-    frame = forecaster.predict(horizon, list(level), known, data=table, **columns)
+    if known is None and forecaster.features_.future:
+        names = ", ".join(map(repr, forecaster.features_.future[:5]))
+        raise InputError(
+            f"this model reads covariates known ahead, {names}; pass them for the steps after each "
+            "series in a table: --ahead FILE"
+        )
+    where, advice = (
+        ("DATA", f"{_ROWS}, or pass --ahead FILE")
+        if ahead is None
+        else (str(ahead), "add these rows to the table of --ahead")
+    )
+    with _in_words_of_files(where, advice):
+        frame = forecaster.predict(horizon, list(level), known, data=table, **columns)
     content = csv_bytes(frame)
     if out is None:
+        if sys.stdout is None:  # closed by the caller: headgate predict ... >&-
+            raise HeadgateError("standard output is closed; name a file with --out")
         sys.stdout.buffer.write(content)  # UTF-8, as in a file
         return
     if out.parent != Path():
@@ -126,7 +157,7 @@ def _draw(
     ahead: Any,
 ) -> None:
     """The forecast of one series, or of the first few of many."""
-    from ..plots import forecast_axes, new_figure, save_figure
+    from ..plots import forecast_axes, new_figure, save_figure, share_legend
 
     panel, horizon = forecaster.panel_, forecaster.horizon_
     shown = min(len(panel), DRAWN)
@@ -147,6 +178,8 @@ def _draw(
         around = {level: (low[k], high[k]) for level, (low, high) in bands.items()}
         before = None if backtest is None else _last_window(backtest, panel, k)
         forecast_axes(axes, series, times[k], centre[k], around, title, before)
+    if shown > 1:
+        share_legend(figure)
     save_figure(figure, path)
 
 
@@ -186,7 +219,7 @@ def _report(
             "first": first,
             "last": last,
         },
-        "parameters": forecaster.get_params(),
+        "parameters": plain(forecaster.get_params()),
         "fit": {
             "horizon": forecaster.horizon_,
             "lookback": forecaster.lookback_,

@@ -30,7 +30,7 @@ def console() -> Console:
 @contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
     """A spinner with ``what`` on a terminal; nothing anywhere else."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # None: closed by the caller, 2>&-
         yield
         return
     with Console(stderr=True).status(what):

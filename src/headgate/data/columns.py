@@ -68,7 +68,8 @@ def may_be_time(column: nw.Series[Any], name: str) -> bool:
         values = column.to_numpy()
         return is_time_name(name) and bool(np.all(values == np.floor(values)))
     if is_text(dtype):
-        return looks_like_dates(texts_of(column.drop_nulls().head(100)), name)
+        texts = [text for text in texts_of(column.head(1000)) if text is not None]
+        return looks_like_dates(texts, name)
     return False
 
 
@@ -77,7 +78,13 @@ def _fits_int64(column: nw.Series[Any]) -> bool:
     return bool(len(column) and abs(column.max()) < 1 << 63 and abs(column.min()) < 1 << 63)
 
 
-def find_target(frame: nw.DataFrame[Any], time: str | None, target: str | None) -> str:
+def find_target(
+    frame: nw.DataFrame[Any],
+    time: str | None,
+    target: str | None,
+    taken: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The column to forecast; ``taken`` are (role, name) of columns that it cannot be."""
     if target is not None:
         target = known(frame, "target", target)
         if target == time:
@@ -97,6 +104,12 @@ def find_target(frame: nw.DataFrame[Any], time: str | None, target: str | None) 
             f"with --target (in Python: target={candidates[-1]!r})"
         )
     beside = f" beside the time {time!r}" if time else ""
+    if taken:
+        role, name = taken[-1]
+        raise InputError(
+            f"no column of numbers is left to forecast{beside}, as {name!r} is named under {role}; "
+            "expected a target besides, so name only covariates there"
+        )
     raise InputError(
         f"no column of numbers was found{beside}; the table's columns are "
         f"{listed(frame.columns)}; name the one to forecast with --target"
@@ -123,8 +136,15 @@ def may_be_value(column: nw.Series[Any]) -> bool:
 
 def texts_of(column: nw.Series[Any]) -> list[Any]:
     """Rows as texts, None where they are missing (pandas has several ways to say so)."""
-    rows = column.to_list()
-    return [None if item is None or item != item else str(item) for item in rows]
+    return [None if is_missing(item) else str(item) for item in column.to_list()]
+
+
+def is_missing(item: Any) -> bool:
+    """None, nan, NaT or pandas' NA."""
+    try:
+        return item is None or bool(item != item)
+    except (TypeError, ValueError, ArithmeticError):  # NA, arrays, decimals' signalling nan
+        return type(item).__name__ == "NAType"
 
 
 def _numbers_in(texts: list[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
@@ -140,36 +160,37 @@ def _numbers_in(texts: list[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[
 
 
 def column_values(
-    column: nw.Series[Any], name: str, *, option: str = "target", gaps: bool = False
+    column: nw.Series[Any], name: str, *, option: str = "target", gaps: bool = False, of: str = ""
 ) -> npt.NDArray[np.float64]:
     """The numbers of a column; with ``gaps`` nan where a value is missing, else none may be."""
     import narwhals as nw
 
-    if gaps and column.null_count() == len(column):
-        values = np.full(len(column), np.nan)  # polars gives such a column a type of its own
-    elif column.dtype.is_numeric():
-        values = np.array(column.cast(nw.Float64).to_numpy(), dtype=np.float64)
-    elif is_text(column.dtype):
+    what = f"the value column {name!r}{of}"
+    if is_text(column.dtype):
         texts = texts_of(column)
         values, wrong = _numbers_in(texts)
         if wrong.any():
             refuse_rows(
                 wrong,
-                f"the value column {name!r} holds text, such as {texts[int(wrong.argmax())]!r},",
+                f"{what} holds text, such as {texts[int(wrong.argmax())]!r},",
                 "write plain numbers such as 1234.5 (no unit, no thousands separator), or leave "
                 "the cell empty",
             )
+    elif gaps and column.null_count() == len(column):
+        values = np.full(len(column), np.nan)  # polars gives such a column a type of its own
+    elif column.dtype.is_numeric():
+        values = np.array(column.cast(nw.Float64).to_numpy(), dtype=np.float64)
     else:
         raise InputError(
-            f"the value column {name!r} holds {column.dtype}, expected numbers; choose another "
-            f"with --{option}"
+            f"{what} holds {column.dtype}, expected numbers; "
+            + ("write numbers there" if of else f"choose another with --{option}")
         )
-    check_values(values, f"the value column {name!r}", "row", gaps=gaps)
+    check_values(values, what, "row", gaps=gaps)
     return values
 
 
 def covariate_values(
-    frame: nw.DataFrame[Any], names: Sequence[str], role: str
+    frame: nw.DataFrame[Any], names: Sequence[str], role: str, of: str = ""
 ) -> npt.NDArray[np.float64]:
     """The columns side by side, nan where missing; (T, len(names)) float64."""
     import narwhals as nw
@@ -179,7 +200,7 @@ def covariate_values(
         column = frame[name]
         if str(column.dtype) == "Boolean":
             column = column.cast(nw.Float64)
-        values[:, k] = column_values(column, name, option=role, gaps=True)
+        values[:, k] = column_values(column, name, option=role, gaps=True, of=of)
     return values
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,8 +17,15 @@ import numpy.typing as npt
 
 from ..checks import check_size
 from ..errors import InputError
-from .columns import check_values, column_values, find_target, find_time, read_times
-from .stamps import YEARS, TimeStyle, is_time_name, name_rows
+from .columns import (
+    check_values,
+    column_values,
+    find_target,
+    find_time,
+    is_missing,
+    read_times,
+)
+from .stamps import YEARS, TimeStyle, is_time_name, looks_like_dates, name_rows
 from .tables import read_table
 from .times import Frequency, Times, anchored, infer_frequency, next_times
 
@@ -165,8 +173,8 @@ def stamped_frame(
     stamps = native_times(times, style, kind)
     frame = nw.from_dict({**before, time_name: stamps, **columns}, backend=backend)
     if style.dtype is not None and style.time_zone is None:
-        stamped = [name for name in (time_name, "cutoff") if name in frame.columns]
-        frame = frame.with_columns(nw.col(name).cast(style.dtype) for name in stamped)
+        stamped = {time_name, "cutoff"} & {time_name, *columns}  # an id may be called cutoff
+        frame = frame.with_columns(nw.col(name).cast(style.dtype) for name in sorted(stamped))
     return frame.to_native()
 
 
@@ -179,7 +187,7 @@ def open_frame(data: Any) -> tuple[nw.DataFrame[Any] | None, str]:
     from narwhals import dependencies as known
 
     if known.is_pandas_series(data):
-        if not _is_time_index(data.index):
+        if not _holds_times(data.index):
             return None, "pandas"
         data = data.to_frame(name="y" if data.name is None else str(data.name))
     if known.is_pandas_dataframe(data):
@@ -219,12 +227,28 @@ def _is_time_index(index: Any) -> bool:
     return type(index).__name__ in ("DatetimeIndex", "PeriodIndex")
 
 
+def _holds_times(index: Any) -> bool:
+    """Whether a pandas index is the time: by its type, its name, or the dates in it."""
+    if _is_time_index(index):
+        return True
+    kind = type(index).__name__
+    if index.nlevels > 1 or kind in ("RangeIndex", "TimedeltaIndex", "IntervalIndex"):
+        return False
+    if index.name is not None and is_time_name(str(index.name)):
+        # seconds since a start, say, are no stamps
+        return index.dtype.kind != "f" or bool((index == index // 1).all())
+    sample = index[:100].tolist()
+    dates = [str(item) for item in sample if isinstance(item, (str, datetime.date))]
+    return len(dates) > 0.5 * len(sample) and looks_like_dates(dates, "")
+
+
 def _with_index_as_column(frame: Any) -> Any:
     """A pandas frame whose times are in a column, periods as the stamps at their start."""
     frame = frame.copy(deep=False)
-    if _is_time_index(frame.index):
-        name = "ds" if frame.index.name is None else str(frame.index.name)
-        if name in frame.columns:
+    name = "ds" if frame.index.name is None else str(frame.index.name)
+    taken = name in [str(column) for column in frame.columns]
+    if _is_time_index(frame.index) or (_holds_times(frame.index) and not taken):
+        if taken:
             raise InputError(f"{name!r} is both the index and a column; rename one")
         stamps = frame.index
         frame = frame.reset_index(drop=True)
@@ -268,7 +292,7 @@ def _from_objects(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     values = np.full(len(array), np.nan)
     for at, item in enumerate(array.tolist()):
         try:
-            values[at] = np.nan if item is None else float(item)
+            values[at] = np.nan if is_missing(item) else float(item)
         except (TypeError, ValueError, OverflowError):
             raise InputError(
                 f"the data hold {item!r} at index {at}, expected a number; remove or replace it"

@@ -133,13 +133,15 @@ class Panel:
         )
 
 
-def complete(panel: Panel, policy: str) -> tuple[Panel, int]:
+def complete(panel: Panel, policy: str, fronts: Any = ()) -> tuple[Panel, int]:
     """The panel without missing values, and how many were filled.
 
     Args:
         policy: ``"interpolate"`` draws straight lines between the values around a gap and
             refuses one at the end; ``"forward"`` repeats the last value before, also at the
             end; ``"error"`` refuses all.
+        fronts: steps from the end of each series that are looked at from before: no line is
+            drawn across to a target or past covariate behind them, the value before is repeated.
 
     Rows before the first value of a series are dropped; a covariate that begins later takes its
     first value from the start.
@@ -164,7 +166,10 @@ def complete(panel: Panel, policy: str) -> tuple[Panel, int]:
             )
     if policy == "error":
         raise _missing(panel, *next((n, m) for n, m in missing.items() if m.any()))
-    filled = {name: _fill(panel, name, columns[name], missing[name], policy) for name in columns}
+    filled = {}
+    for name, values in columns.items():
+        seen = () if name in panel.future_names else fronts
+        filled[name] = _fill(panel, name, values, missing[name], policy, seen)
     first = panel.bounds[:-1] + _leading(panel, missing[panel.value_name])
     kept = np.arange(len(panel.values)) >= np.repeat(first, panel.lengths)
     count = sum(int((mask & kept).sum()) for mask in missing.values())
@@ -174,7 +179,19 @@ def complete(panel: Panel, policy: str) -> tuple[Panel, int]:
         past=_side_by_side(filled, panel.past_names, len(kept)),
         future=_side_by_side(filled, panel.future_names, len(kept)),
     )
-    return (whole if kept.all() else whole.cut(first - panel.bounds[:-1], panel.lengths)), count
+    if kept.all():
+        return whole, count
+    if whole.times is None:  # rows go on counting from where the series began
+        steps = np.arange(len(kept)) - np.repeat(panel.bounds[:-1], panel.lengths)
+        whole = replace(whole, times=steps)
+    return whole.cut(first - panel.bounds[:-1], panel.lengths), count
+
+
+def filled_rows(given: Panel, panel: Panel) -> npt.NDArray[np.bool_]:
+    """(S,) rows of a completed ``panel`` whose values ``given`` lacks; it may begin later."""
+    starts = given.bounds[1:] - panel.lengths
+    rows = np.repeat(starts - panel.bounds[:-1], panel.lengths) + np.arange(len(panel.values))
+    return np.asarray(np.isnan(given.values[rows]))
 
 
 def _side_by_side(
@@ -200,6 +217,7 @@ def _fill(
     values: npt.NDArray[np.float64],
     mask: npt.NDArray[np.bool_],
     policy: str,
+    fronts: Any = (),
 ) -> npt.NDArray[np.float64]:
     """One column without gaps; every series has a value in it."""
     if not mask.any():
@@ -227,6 +245,9 @@ def _fill(
         return result
     high = values[after]
     share = np.where(leads, 0.0, (rows[mask] - before) / (after - before))
+    back = np.unique(np.asarray(fronts, np.int64))  # steps from the end to each origin
+    across = np.searchsorted(back, stops - before - 1) > np.searchsorted(back, stops - after)
+    share = np.where(across, 0.0, share)  # what lies behind an origin is not known before it
     result[mask] = low * (1.0 - share) + high * share
     return result
 

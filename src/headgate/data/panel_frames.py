@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from .columns import (
     covariate_values,
     find_target,
     find_time,
+    is_missing,
     is_text,
     known,
     listed,
@@ -167,7 +169,12 @@ def _read_frame(
         if id_name is None:
             increasing(times, time, style)
         rest = rest.select([c for c in rest.columns if c != id_name])
-    target = find_target(rest, time, roles.target)
+    taken = [
+        (role, name)
+        for role, name in roles.pairs()
+        if name in covariates and may_be_value(frame[name])
+    ]
+    target = find_target(rest, time, roles.target, taken)
     codes, ids = np.zeros(len(frame), dtype=np.int64), tuple[str | int, ...]()
     if id_name is not None:
         codes, ids = read_ids(frame[id_name], id_name)
@@ -253,7 +260,7 @@ def _find_id(frame: nw.DataFrame[Any], time: str, times: Times, target: str | No
         dtype = frame[name].dtype
         if name == target or not (dtype.is_integer() or is_text(dtype)):
             continue
-        if frame[name].null_count():
+        if frame[name].null_count() or _is_opaque(frame[name]):
             continue
         codes, items = _distinct(frame[name])
         # Where every row has its own, as row numbers have, they name no series.
@@ -278,6 +285,11 @@ def _distinct(column: nw.Series[Any]) -> tuple[Indices, list[Any]]:
         except TypeError:  # lists and their like cannot be looked up
             codes, items = pd.factorize(native.astype(str))
         return codes.astype(np.int64), list(items)
+    if _is_opaque(column):
+        raise InputError(
+            f"the column {column.name!r} holds Python objects, expected texts or numbers; cast it, "
+            "to pl.String for example"
+        )
     import polars as pl
 
     plain = native if column.dtype.is_numeric() else native.cast(pl.String)
@@ -285,6 +297,11 @@ def _distinct(column: nw.Series[Any]) -> tuple[Indices, list[Any]]:
     numbers = pl.Series(range(len(items)), dtype=pl.Int64)
     found = plain.replace_strict(items, numbers, default=-1, return_dtype=pl.Int64)
     return found.to_numpy(), items.to_list()
+
+
+def _is_opaque(column: nw.Series[Any]) -> bool:
+    """Whether polars holds objects of which it knows nothing."""
+    return column.implementation.is_polars() and str(column.dtype) == "Object"
 
 
 def read_ids(column: nw.Series[Any], name: str) -> tuple[Indices, tuple[str | int, ...]]:
@@ -297,16 +314,20 @@ def read_ids(column: nw.Series[Any], name: str) -> tuple[Indices, tuple[str | in
         )
     codes, items = _distinct(column)
     # Missing rows have the number -1, which is the last place.
-    blank = np.array([*(item != item or not str(item).strip() for item in items), True])
+    blank = np.array([*(is_missing(item) or not str(item).strip() for item in items), True])
     if blank[codes].any():
         refuse_rows(blank[codes], f"the id column {name!r} is empty", "fill or drop them")
     if dtype.is_numeric():
-        if any(item != int(item) for item in items):
+        odd = next((item for item in items if not math.isfinite(item) or item != int(item)), None)
+        if odd is not None:
+            held = "fractions" if math.isfinite(odd) else "infinite values"
             raise InputError(
-                f"the id column {name!r} holds fractions, expected texts or integers; choose "
+                f"the id column {name!r} holds {held}, expected texts or integers; choose "
                 "another with --id"
             )
         return codes, tuple(int(item) for item in items)
+    if all(isinstance(item, (int, np.integer)) and not isinstance(item, bool) for item in items):
+        return codes, tuple(int(item) for item in items)  # objects, or a categorical of integers
     texts = [str(item) for item in items]
     places = {text: k for k, text in enumerate(dict.fromkeys(texts))}
     if len(places) < len(texts):  # 1 and '1' in a column of objects
@@ -353,7 +374,7 @@ def _static_values(
 
 
 def _category(item: Any) -> str:
-    if item is None or item != item:
+    if is_missing(item):
         return ""
     if isinstance(item, (bool, np.bool_)):
         return str(item).lower()

@@ -79,6 +79,12 @@ def stamped_rows(panel: Panel, owner: Indices, origins: Indices, columns: Mappin
 
     The cutoff is the last stamp before a window.
     """
+    for role, name in (("id", panel.id_name), ("time", panel.time_name)):
+        if name == "cutoff":
+            raise InputError(
+                f"the {role} column is named 'cutoff', as the column of the last stamp before "
+                "each window must be; rename it in the data"
+            )
     steps = next(iter(columns.values())).shape[1]
     rows = (panel.bounds[owner] + origins)[:, None] + np.arange(steps)
     before = np.repeat(rows[:, 0] - 1, steps)
@@ -139,7 +145,7 @@ def future_values(panel: Panel, table: Any, horizon: int) -> npt.NDArray[np.floa
         )
     for name in names:
         known(frame, "future", name)
-    values = covariate_values(frame, names, "future")
+    values = covariate_values(frame, names, "future", " of X_df")
     owner = _owners(panel, frame)
     time = _time_of(panel, frame)
     stamps = panel_times(panel, horizon)

@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..checks import check_size
 from ..data.metrics import coverage, mae, pinball, rmse, smape
-from ..data.panel import Panel, complete
+from ..data.panel import Panel, complete, filled_rows
 from ..data.panel_future import stamped_rows
 from ..errors import InputError
 from .continuation import continue_panel, known_of, with_bands
-from .lines import Float64, Int64, Lines, spread
+from .lines import Float64, Int64, Lines
 from .planning import SHORTEST, check_lengths, refuse_short
 from .search import forecast_at
 
@@ -132,6 +131,7 @@ def run_backtest(
     panel, _ = complete(panel, forecaster.missing)
     step = (1 if len(panel) == 1 else horizon) if step is None else check_size("step", step)
     first, count = _first_origins(panel, horizon, windows, step, forecaster.lookback)
+    panel, _ = complete(given, forecaster.missing, horizon + step * np.arange(count))
     least = SHORTEST if fit else forecaster.cut_.least
     if fit:
         _check_front(panel, first, count, horizon, forecaster.lookback)
@@ -146,15 +146,19 @@ def run_backtest(
     origins = (first[:, None] + step * np.arange(count)).reshape(-1)
     lines = Lines.of(panel.values, panel.bounds)
     at = (lines.bounds[owner] + origins)[:, None] + np.arange(horizon)
-    truth = np.where(_filled(given, panel)[at], np.nan, lines.values[at])
+    truth = np.where(filled_rows(given, panel)[at], np.nan, lines.values[at])
 
+    if not np.isfinite(truth).any():
+        raise InputError(
+            "no window of the back-test has a value that was not missing; pass other windows"
+        )
     ours = np.empty(truth.shape)
     around = {level: (np.empty(truth.shape), np.empty(truth.shape)) for level in levels}
     window = np.tile(np.arange(count), len(panel))
     for k in range(count if refit and fit else 1):
         rows = np.flatnonzero(window == k) if refit and fit else np.arange(len(window))
         front = panel.cut(0, first + k * step)
-        model = _copy(forecaster).fit(front) if fit else forecaster
+        model = _fitted(forecaster, front, count) if fit else forecaster
         centre, low_high = _forecast(model, panel, front, owner[rows], origins[rows], levels)
         ours[rows] = centre
         for level, (low, high) in low_high.items():
@@ -213,24 +217,24 @@ def _forecast(
 
 def skill(model: GRUForecaster, panel: Panel) -> float:
     """See :meth:`GRUForecaster.score`."""
-    horizon = model.horizon_
+    horizon, given = model.horizon_, panel
+    panel, _ = complete(panel, model.missing, [horizon])
     refuse_short(panel.lengths, panel.name, horizon + model.cut_.least)
     front = panel.cut(0, panel.lengths - horizon)
     lines = Lines.of(panel.values, panel.bounds)
     owner, origins = np.arange(len(panel)), front.lengths
-    truth = lines.values[(lines.bounds[1:] - horizon)[:, None] + np.arange(horizon)]
-    known = None
-    if panel.future_names:
-        future = panel.future[spread(panel.bounds[1:] - horizon, np.full(len(panel), horizon))]
-        known = future.reshape(len(panel), horizon, -1)
-    ours, _ = continue_panel(model, front, horizon, future=known)
+    at = (lines.bounds[1:] - horizon)[:, None] + np.arange(horizon)
+    truth = np.where(filled_rows(given, panel)[at], np.nan, lines.values[at])
+    future = panel.future[at] if panel.future_names else None
+    ours, _ = continue_panel(model, front, horizon, future=future)
     naive = list(_naive(lines, owner, origins, horizon, model.season_).values())[-1]
     scale = _mase_scale(Lines.of(front.values, front.bounds), model.season_)
-    counts = scale > 0 if (scale > 0).any() else np.ones(len(panel), np.bool_)
-    unit = np.where(scale > 0, scale, 1.0)
-    errors = [np.abs(f - truth).mean(axis=1) / unit for f in (ours, naive)]
-    theirs = float(errors[1][counts].mean())
-    mine = float(errors[0][counts].mean())
+    known = np.isfinite(truth)
+    counts = known & (scale > 0)[:, None] if (known & (scale > 0)[:, None]).any() else known
+    if not known.any():
+        raise InputError(f"the last {horizon} values are missing, so there is nothing to score by")
+    unit = np.where(scale > 0, scale, 1.0)[:, None]
+    mine, theirs = (float((np.abs(f - truth) / unit)[counts].mean()) for f in (ours, naive))
     if theirs == 0:
         return 0.0 if mine == 0 else -np.inf
     return 1 - mine / theirs
@@ -247,8 +251,16 @@ def cross_frame(result: Backtest) -> Any:
     return stamped_rows(result.panel, result.owner, result.origins, columns)
 
 
-def _copy(forecaster: GRUForecaster) -> GRUForecaster:
-    return type(forecaster)(**forecaster.get_params())
+def _fitted(forecaster: GRUForecaster, front: Panel, windows: int) -> GRUForecaster:
+    """A copy of ``forecaster``, fitted on what comes before the windows."""
+    copy = type(forecaster)(**forecaster.get_params())
+    try:
+        return copy.fit(front)
+    except InputError as error:
+        raise InputError(
+            f"before the first of {windows} window{'s' * (windows > 1)} {error}; or pass fewer "
+            "windows"
+        ) from None
 
 
 def _first_origins(
@@ -280,12 +292,6 @@ def _check_front(
             f"a back-test of {windows} window{'s' * (windows > 1)} leaves too little to learn "
             f"from: {error}"
         ) from None
-
-
-def _filled(given: Panel, panel: Panel) -> npt.NDArray[np.bool_]:
-    """(S,) rows of a completed panel whose values were missing; it may begin later."""
-    rows = spread(given.bounds[1:] - panel.lengths, panel.lengths)
-    return np.asarray(np.isnan(given.values[rows]))
 
 
 def _naive(

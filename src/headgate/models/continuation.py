@@ -42,9 +42,9 @@ def known_of(model: GRUForecaster, panel: Panel) -> Known:
     fitted = model.panel_
     if panel is fitted:
         return Known(model.treatment_, model.phase_, model.errors_.size, model.nonnegative_)
-    place = {name: k for k, name in enumerate(fitted.ids)}
+    place = {str(name): k for k, name in enumerate(fitted.ids)}  # 1 and '1' are one id
     if fitted.ids and panel.ids:
-        at = np.array([place.get(name, -1) for name in panel.ids])
+        at = np.array([place.get(str(name), -1) for name in panel.ids])
     else:  # one without a name stands for the one without a name
         at = np.full(len(panel), 0 if len(panel) == len(fitted) == 1 else -1)
     trained, new = np.maximum(at, 0), np.flatnonzero(at < 0)
@@ -74,6 +74,14 @@ def continue_panel(
         X_df: a frame with the covariates known ahead, or
         future: their values (M, horizon, F).
     """
+    if len(panel.values) and panel.times is not None and model.panel_.times is not None:
+        kinds = (panel.times.dtype.kind, model.panel_.times.dtype.kind)
+        if kinds[0] != kinds[1]:
+            words = {"M": "dates", "i": "integers"}
+            raise InputError(
+                f"the times of the data are {words[kinds[0]]}, but this model was fitted to "
+                f"{words[kinds[1]]}; bring times of that kind"
+            )
     known = known_of(model, panel)
     lines = model.features_.lines(panel, known.phase)
     _check_window(model, panel, lines, known.treatment.log)
@@ -115,18 +123,27 @@ def with_bands(
 
     quantiles = model.ensemble_.quantiles
     around = bands(model.errors_, paths, quantiles, known.size[owner], levels)
-    centre = paths[:, :, len(quantiles) // 2]
-    return lower(centre), {level: (lower(a), lower(b)) for level, (a, b) in around.items()}
+    result = {level: (lower(a), lower(b)) for level, (a, b) in around.items()}
+    if not all(np.isfinite(side).all() for pair in result.values() for side in pair):
+        raise InputError(
+            "the intervals are too wide for numbers: series of very different size need "
+            "scaler='auto', not 'none'; or pass level=None"
+        )
+    return lower(paths[:, :, len(quantiles) // 2]), result
 
 
 def _phase(model: GRUForecaster, panel: Panel, k: int, at: int) -> int:
-    """Steps of the training data before series k begins, as far as its stamps tell."""
-    if at < 0 or panel.times is None or model.panel_.times is None:
-        return 0  # nothing tells; most likely it begins where the training data began
+    """Steps of the training data before series k begins, as far as anything tells."""
+    if at < 0:
+        return 0
     start = int(model.phase_[at])
-    times = panel.times[panel.bounds[k] : panel.bounds[k + 1]]
-    known = model.panel_.times[model.panel_.bounds[at] : model.panel_.bounds[at + 1]]
-    freq = model.panel_.freq
+    fitted = slice(*model.panel_.bounds[at : at + 2].tolist())
+    rows = slice(*panel.bounds[k : k + 2].tolist())
+    if panel.times is None:
+        return _nearest_phase(model.treatment_, panel.values[rows], at)
+    if model.panel_.times is None:
+        return 0
+    known, times, freq = model.panel_.times[fitted], panel.times[rows], model.panel_.freq
     # Where the two overlap rows are counted, so that gaps in both do no harm.
     if known[0] <= times[0] <= known[-1]:
         return int(start + np.searchsorted(known, times[0]))
@@ -135,6 +152,20 @@ def _phase(model: GRUForecaster, panel: Panel, k: int, at: int) -> int:
     if times[0] > known[-1]:
         return start + len(known) - 1 + steps_between(known[-1], times[0], freq)
     return start + steps_between(known[0], times[0], freq)
+
+
+def _nearest_phase(treatment: Treatment, values: Float64, at: int) -> int:
+    """Where in the season values without stamps begin: where they move most as it does."""
+    indices = treatment.indices[at]
+    if not indices.any() or len(values) < 2 or (treatment.log[at] and values.min() <= 0):
+        return 0
+    moves = np.diff(np.log(values) if treatment.log[at] else values)
+    steps = np.arange(len(values))
+    left = [
+        np.abs(moves - np.diff(indices[(phase + steps) % len(indices)])).sum()
+        for phase in range(len(indices))
+    ]
+    return int(np.argmin(left))
 
 
 def _check_window(model: GRUForecaster, panel: Panel, lines: Lines, log: Bool) -> None:

@@ -47,7 +47,8 @@ class Features:
     def learn(cls, panel: Panel) -> Features:
         """Means, scales and categories of a complete panel."""
         both = np.concatenate([panel.past, panel.future], axis=1)
-        mean, scale = both.mean(axis=0), both.std(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):  # refused by name when scaled
+            mean, scale = both.mean(axis=0), both.std(axis=0)
         categories = tuple(tuple(sorted(set(column.tolist()))) for column in panel.static.T)
         count = sum(map(len, categories))
         if count > MOST_CATEGORIES:
@@ -76,8 +77,16 @@ class Features:
         return np.concatenate([self._scaled(both), static], axis=2, dtype=np.float32)
 
     def _scaled(self, both: Float64) -> Float32:
-        with np.errstate(over="ignore"):
-            return np.asarray((both - np.array(self.mean)) / np.array(self.scale), np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = np.asarray((both - np.array(self.mean)) / np.array(self.scale), np.float32)
+        odd = ~np.isfinite(scaled).all(axis=tuple(range(scaled.ndim - 1)))
+        if odd.any():
+            name = (self.past + self.future)[int(odd.argmax())]
+            raise InputError(
+                f"covariate {name!r} holds values too far from those of the training data to be "
+                "read; correct them, or scale the column"
+            )
+        return scaled
 
     def _one_hot(self, panel: Panel) -> Float32:
         """(M, C)"""

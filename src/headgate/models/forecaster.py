@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_choice, check_rate, check_size
-from ..data.panel import Panel, complete
+from ..checks import check_choice, check_flags, check_rate, check_size
+from ..data.panel import Panel, complete, filled_rows
 from ..data.panel_frames import as_panel
 from ..data.panel_future import panel_frame, panel_times
 from ..errors import InputError
@@ -79,7 +79,8 @@ class GRUForecaster(Estimator):
         history_: losses of the final training.
         errors_: of the held-out windows, for the intervals.
         features_: covariates and categories, and how they are scaled.
-        panel_: the training data (after ``hg.load``: their end).
+        panel_: the training data, filled (after ``hg.load``: their end); given_: as they came.
+        parameters_: with which this forecaster was fitted.
         filled_: missing values that were filled.
         seconds_: how long ``fit`` took.
     """
@@ -162,6 +163,7 @@ class GRUForecaster(Estimator):
             data, time=time, target=target, id=id, past=past, future=future, static=static,
             freq=freq,
         )  # fmt: skip
+        given = panel
         panel, filled = complete(panel, self.missing)
         check_lengths(panel.lengths, panel.name, self.horizon, self.lookback)
         features = Features.learn(panel)
@@ -183,9 +185,16 @@ class GRUForecaster(Estimator):
         least = max(cut.least for cut in plan.cuts)
         check_lengths(panel.lengths, panel.name, self.horizon, self.lookback, least)
         constant = bool((lines.minimum(lines.values) == lines.maximum(lines.values)).all())
-        choice = constant_choice(lines, plan) if constant else self._search(lines, plan)
+        if filled:  # no held-out window may see what follows it through a line drawn across
+            held = int((panel.lengths - plan.front).max())
+            careful, _ = complete(given, self.missing, np.arange(1, held + 1))
+            lines = features.lines(careful, lines.phase)
+        truth = np.where(filled_rows(given, panel), np.nan, panel.values)
+        choice = constant_choice(lines, plan) if constant else self._search(lines, plan, truth)
         # only now, so that a fit that fails leaves an earlier one as it was
         self.panel_, self.features_, self.filled_ = panel, features, filled
+        self.given_: Panel | None = given
+        self.parameters_ = self.get_params()
         self.phase_ = np.zeros(len(panel), np.int64)
         self.horizon_, self.season_ = plan.horizon, plan.season
         self.cut_, self.lookback_ = choice.cut, choice.cut.lookback
@@ -199,7 +208,7 @@ class GRUForecaster(Estimator):
         self.seconds_ = clock.perf_counter() - begin
         return self
 
-    def _search(self, lines: Lines, plan: Plan) -> Choice:
+    def _search(self, lines: Lines, plan: Plan, truth: Float64) -> Choice:
         many = int(np.maximum(plan.front - plan.horizon, 0).sum()) >= MANY
         hidden = self.hidden_size or HIDDEN[many]
         rate = RATES[many] if self.learning_rate is None else self.learning_rate
@@ -220,6 +229,7 @@ class GRUForecaster(Estimator):
         return search(
             lines,
             plan,
+            truth,
             make=make,
             options={
                 "learning_rate": rate,
@@ -254,7 +264,7 @@ class GRUForecaster(Estimator):
         check_size("horizon", self.horizon, maximum=1 << 16)
         if self.lookback is not None:
             check_size("lookback", self.lookback, maximum=1 << 16)
-        if self.season != "auto":
+        if not (isinstance(self.season, str) and self.season == "auto"):
             check_size("season", self.season)
         if self.epochs is not None:
             check_size("epochs", self.epochs, maximum=1 << 20)
@@ -289,6 +299,7 @@ class GRUForecaster(Estimator):
         time: str | None = None,
         target: str | None = None,
         id: str | None = None,
+        freq: Any = None,
     ) -> Any:
         """The steps after the training data, or after ``data``.
 
@@ -300,6 +311,7 @@ class GRUForecaster(Estimator):
             data: series of the same kind to continue instead, without learning from them: newer
                 values of the trained ones, or series that were not in training.
             time, target, id: columns of ``data``; by default named as in the training data.
+            freq: of ``data``; read from the stamps by default.
 
         Returns:
             A frame of the kind that came in (polars for an array) with the ids where there are
@@ -316,7 +328,7 @@ class GRUForecaster(Estimator):
         levels = self._check_level(level)
         panel = self.panel_
         if data is not None:
-            panel, _ = complete(self.read_like(data, time, target, id), self.missing)
+            panel, _ = complete(self.read_like(data, time, target, id, freq), self.missing)
         centre, low_high = self.forecast(panel, horizon, levels, X_df)
         if panel.kind == "array" and level is None:
             return centre[0]
@@ -325,21 +337,33 @@ class GRUForecaster(Estimator):
             columns[f"{NAME}-lo-{each:g}"], columns[f"{NAME}-hi-{each:g}"] = low, high
         return panel_frame(panel, columns)
 
-    def _check_level(self, level: Levels) -> tuple[float, ...]:
+    def _check_level(self, level: Levels, *, fitted: bool = True) -> tuple[float, ...]:
+        """Levels that this model can give, or (not ``fitted``) a copy of it."""
         levels = check_levels(level)
-        unknown = [each for each in levels if each not in check_levels(self.levels)]
-        if self.loss == "quantile" and unknown:
+        errors = getattr(self, "errors_", None) if fitted else None
+        trained = check_levels(self.levels) if self.loss == "quantile" else ()
+        if errors is not None:
+            trained = errors.levels
+        unknown = [x for x in levels if all(abs(x - known) > 1e-6 for known in trained)]
+        if trained and unknown:
             raise InputError(
-                f"this model was trained for the levels {', '.join(map(str, self.levels))}, not "
-                f"for {unknown[0]:g}; pass one of them, or fit with levels=({unknown[0]:g},)"
+                f"this model was trained for the levels {', '.join(f'{x:g}' for x in trained)}, "
+                f"not for {unknown[0]:g}; pass one of them, or fit with levels=({unknown[0]:g},)"
             )
         return levels
 
     def read_like(
-        self, data: Any, time: str | None = None, target: str | None = None, id: str | None = None
+        self,
+        data: Any,
+        time: str | None = None,
+        target: str | None = None,
+        id: str | None = None,
+        freq: Any = None,
     ) -> Panel:
         """``data`` read as the training data were."""
         fitted = self.panel_
+        if freq is None and fitted.freq.unit == "B":
+            freq = fitted.freq  # a few days do not tell which days never come
         names = [str(name) for name in getattr(data, "columns", ())]
         if time is None and fitted.times is not None and fitted.time_name in names:
             time = fitted.time_name
@@ -349,14 +373,15 @@ class GRUForecaster(Estimator):
             id = fitted.id_name
         panel = as_panel(
             data, time=time, target=target, id=id, past=fitted.past_names,
-            future=fitted.future_names, static=fitted.static_names,
+            future=fitted.future_names, static=fitted.static_names, freq=freq,
         )  # fmt: skip
         if "step" not in (panel.freq.unit, fitted.freq.unit) and (
             (panel.freq.unit, panel.freq.multiple) != (fitted.freq.unit, fitted.freq.multiple)
         ):
             raise InputError(
                 f"the data come every {panel.freq}, but this model was fitted to data of every "
-                f"{fitted.freq}; bring data of that frequency, or fit a new model"
+                f"{fitted.freq}; bring data of that frequency, pass freq={str(fitted.freq)!r} "
+                "where rows are only missing, or fit a new model"
             )
         return panel
 
@@ -399,6 +424,7 @@ class GRUForecaster(Estimator):
         Raises:
             InputError: the data are too short to hold windows out.
         """
+        check_flags(refit=refit, fit=fit)
         panel = self._whole(data, "backtest", columns, fit)
         return run_backtest(
             self,
@@ -407,7 +433,7 @@ class GRUForecaster(Estimator):
             step=step,
             refit=refit,
             fit=fit,
-            levels=self._check_level(level),
+            levels=self._check_level(level, fitted=not fit),
         )
 
     def cross_validation(
@@ -434,9 +460,10 @@ class GRUForecaster(Estimator):
             known), the truth, ``headgate`` with its intervals, ``naive`` and, with a season,
             ``seasonal_naive``. Truth that was missing and filled is nan.
         """
+        check_flags(refit=refit, fit=fit)
         panel = self._whole(data, "cross_validation", columns, fit)
         step = self.horizon if step_size is None else step_size
-        levels = self._check_level(level)
+        levels = self._check_level(level, fitted=not fit)
         result = run_backtest(
             self, panel, windows=n_windows, step=step, refit=refit, fit=fit, levels=levels
         )
@@ -449,22 +476,25 @@ class GRUForecaster(Estimator):
         scikit-learn has it: higher is better, 1 is perfect, 0 no better than naive.
         """
         self.require_fitted("score")
-        return skill(self, complete(self.read_like(data, **columns), self.missing)[0])
+        _check_columns(columns, ("time", "target", "id", "freq"))
+        return skill(self, self.read_like(data, **columns))
 
     def _whole(self, data: Any, what: str, columns: dict[str, Any], fit: bool) -> Panel:
         self._check_parameters()
+        known = ("time", "target", "id", "freq", "past", "future", "static")
+        _check_columns(columns, known if fit else known[:4])
         if not fit:
             self.require_fitted(f"{what} with fit=False")
             if data is not None:
                 return self.read_like(data, **columns)
         if data is None:
             self.require_fitted(f"{what} without data")
-            if self.phase_.any():
+            if self.phase_.any() or self.given_ is None:
                 raise InputError(
                     "a loaded model carries only the end of its training data; pass the data "
                     f"to {what}(data)"
                 )
-            return self.panel_
+            return self.given_
         return as_panel(data, **columns)
 
     def plot(
@@ -521,3 +551,9 @@ class GRUForecaster(Estimator):
     def from_file(cls, file: ModelFile) -> GRUForecaster:
         """The forecaster in a model file; see ``hg.load``."""
         return series_file.restore(cls, file)
+
+
+def _check_columns(columns: dict[str, Any], known: tuple[str, ...]) -> None:
+    unknown = sorted(set(columns) - set(known))
+    if unknown:
+        raise InputError(f"there is no option {unknown[0]!r} here; known are {', '.join(known)}")

@@ -19,6 +19,7 @@ from ..errors import InputError
 from .lines import Float64, Int64
 from .treatment import Treatment
 
+LARGEST = 1e38  # float32, as a model file keeps errors
 INDEPENDENT = 3.0  # windows that count as independent within one horizon
 ENOUGH = 20  # independent windows, for each step to have its own width
 
@@ -58,8 +59,10 @@ class Errors:
         # Not by a series' own errors: it would be tried by what it was measured with.
         unit = np.where(noise > 0, noise, 1.0)[owner]
         # to float32 and back, as a model file keeps them
-        kept = (values / unit[:, None]).astype(np.float32).astype(np.float64)
-        return cls(kept, len(np.unique(owner)), noise, tuple(levels))
+        kept = np.clip(values / unit[:, None], -LARGEST, LARGEST).astype(np.float32)
+        if np.isnan(kept).all():  # every held-out value was missing: nothing to measure by
+            kept = np.zeros_like(kept)
+        return cls(kept.astype(np.float64), len(np.unique(owner)), noise, tuple(levels))
 
     def scaled_like(self, treatment: Treatment) -> Errors:
         """The same errors around the final treatment's series."""
@@ -79,10 +82,14 @@ class Errors:
         """Whether each step has errors enough of its own for a band of ``level`` percent."""
         return self.worth >= max(ENOUGH, 1 / (1 - level / 100) - 1)
 
+    def place(self, level: float) -> int:
+        """Of a band among ``levels``, which were computed back from quantiles."""
+        return int(np.argmin(np.abs(np.subtract(self.levels, level))))
+
     def scores(self, level: float) -> Float64:
         """(n, H) what a band of ``level`` percent must reach beyond its middle, or its ends."""
         if self.levels:
-            return np.asarray(self.values[self.levels.index(level)])
+            return np.asarray(self.values[self.place(level)])
         return np.asarray(np.abs(self.values[0]))
 
     def half_width(self, level: float, horizon: int) -> Float64:
@@ -97,24 +104,25 @@ class Errors:
         scores = self.scores(level)
         steps = scores.shape[1]
         growth = _growth(scores)
-        if self.exact(level):
+        if self.exact(level) and np.isfinite(scores).any(axis=0).all():
             width = _quantile(scores, alpha, self.worth)
         else:
             usual = _usual(scores, growth, self.worth)
             pooled = (scores / usual).reshape(-1, 1)
+            pooled = pooled[np.isfinite(pooled[:, 0])]
             width = _quantile(pooled, alpha, self.worth * min(INDEPENDENT, steps))[0] * usual
         if horizon <= steps:
             return width[:horizon]
         power = math.log(growth[-1]) / math.log(steps) if steps > 1 else 0.5
         beyond = np.arange(steps + 1, horizon + 1) / steps
         edge = max(width[-1], width[-4:].mean())  # one step's own errors may be few and small
-        return np.concatenate([width, edge * beyond ** max(power, 0.5)])
+        return np.concatenate([width, max(edge, 0.0) * beyond ** max(power, 0.5)])
 
 
 def _growth(scores: Float64) -> Float64:
     """(H,) size of the scores (n, H) as a power of the step, 1 for the first."""
     steps = np.arange(1, scores.shape[1] + 1, dtype=np.float64)
-    size = np.sqrt(np.mean(scores**2, axis=0))
+    size = np.sqrt(_mean(scores**2))
     seen = size > 0
     if seen.sum() < 3:
         return np.ones(len(steps))
@@ -122,10 +130,16 @@ def _growth(scores: Float64) -> Float64:
     return np.asarray(steps ** float(np.clip(power, 0.0, 1.0)))
 
 
+def _mean(scores: Float64) -> Float64:
+    """(H,) means over the windows whose truth is known; 0 where none is."""
+    known = np.isfinite(scores)
+    return np.asarray(np.where(known, scores, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1))
+
+
 def _usual(scores: Float64, growth: Float64, worth: float) -> Float64:
     """(H,) size of the scores by step: their own, the less of them the more as they grow."""
-    own = np.mean(scores**2, axis=0)
-    smooth = growth**2 * np.mean(scores**2 / growth**2)
+    smooth = growth**2 * np.nanmean(scores**2 / growth**2)
+    own = np.where(np.isfinite(scores).any(axis=0), _mean(scores**2), smooth)
     usual = np.sqrt((worth * own + 3 * smooth) / (worth + 3))
     return np.where(usual > 0, usual, 1.0)
 
@@ -133,8 +147,9 @@ def _usual(scores: Float64, growth: Float64, worth: float) -> Float64:
 def _quantile(size: Float64, alpha: float, worth: float) -> Float64:
     """(H,) the conformal quantile of each column of (n, H), as of ``worth`` independent rows."""
     share = min((worth + 1) * (1 - alpha) / worth, 1.0)
-    rank = max(math.ceil(share * len(size) - 1e-9), 1)
-    return np.asarray(np.sort(size, axis=0)[rank - 1])
+    count = np.isfinite(size).sum(axis=0)  # of truth that is known; the rest is sorted to the end
+    rank = np.clip(np.ceil(share * count - 1e-9).astype(np.int64), 1, None)
+    return np.asarray(np.sort(size, axis=0)[rank - 1, np.arange(size.shape[1])])
 
 
 def bands(
@@ -152,10 +167,18 @@ def bands(
     for level in sorted(levels):
         width = errors.half_width(level, paths.shape[1])
         if quantiles:
-            k = errors.levels.index(level)
+            k = errors.place(level)
             reach = size[:, None] * width
-            low = np.minimum(low, paths[:, :, k] - reach)
-            high = np.maximum(high, paths[:, :, -1 - k] + reach)
+            below = paths[:, :, middle] - paths[:, :, k] + reach
+            above = paths[:, :, -1 - k] - paths[:, :, middle] + reach
+            steps = errors.values.shape[2]
+            if paths.shape[1] > steps:  # later blocks start from the one before as if it were sure
+                grown = np.sqrt(np.arange(steps + 1, paths.shape[1] + 1) / steps)
+                for side in (below, above):
+                    edge = np.maximum(side[:, :steps].max(axis=1, keepdims=True), 0.0)
+                    side[:, steps:] = np.maximum(side[:, steps:], edge * grown)
+            low = np.minimum(low, paths[:, :, middle] - below)
+            high = np.maximum(high, paths[:, :, middle] + above)
         else:
             widest = np.maximum(widest, width)
             reach = size[:, None] * widest
@@ -181,6 +204,12 @@ def check_levels(level: Any) -> tuple[float, ...]:
             raise InputError(
                 f"level must be above 0 and below 100 percent, got {shown(item)}; pass 80 or "
                 "(80, 95)"
+            )
+        # to six digits, as columns are named: no two of one name
+        number = float(f"{number:g}")
+        if number in (0, 100):
+            raise InputError(
+                f"level {shown(item)} is too near to 0 or 100; six digits are told apart"
             )
         levels.append(int(number) if number == int(number) else number)
     return tuple(sorted(set(levels)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -147,11 +148,10 @@ def make_plan(
         candidates = tuple(c for c in candidates if c[1] != "none") or (("plain", "last"),)
     seen = _lookback(usable, lookback, longest - horizon)
     segment = _segment(usable, seen)
-    base = replace(like, lookback=seen, segment=segment, context=0,
-                   fewest=1 if segment > 1 else min(SHORTEST, seen))  # fmt: skip
+    base = replace(like, lookback=seen, segment=segment)
     candidates = candidates * len(blocks)
     cuts = tuple(
-        replace(base, horizon=block, context=usable if method == "difference" else 0)
+        _cut(base, block, usable if method == "difference" else 0)
         for (method, _), block in zip(
             candidates, np.repeat(blocks, len(candidates) // len(blocks)).tolist(), strict=True
         )
@@ -165,6 +165,14 @@ def make_plan(
         horizon, usable, tuple(cuts[i] for i in kept), tuple(candidates[i] for i in kept),
         logarithms(before, usable) & (lines.minimum(lines.values) > 0), front, scaler,
     )  # fmt: skip
+
+
+def _cut(base: Cut, block: int, context: int) -> Cut:
+    """For a network that puts out ``block`` steps."""
+    # Known rows must end with the horizon: what is behind it is not known when forecasting.
+    segment = math.gcd(base.segment, block) if base.knows_ahead else base.segment
+    fewest = 1 if segment > 1 else min(SHORTEST, base.lookback)
+    return replace(base, horizon=block, segment=segment, context=context, fewest=fewest)
 
 
 def logarithms(lines: Lines, season: int) -> Bool:

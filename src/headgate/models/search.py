@@ -37,6 +37,10 @@ MANY = 4096  # windows
 APART = 20  # series, for some to decide and others to measure
 HIDDEN = (32, 64)  # with few windows, with many
 RATES = (1e-3, 3e-3)  # likewise: short training must not go far
+TOO_FAR = (
+    "the values are too large or too far apart to learn from in float64; divide them by a constant "
+    "first, or leave out the series that jump"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,7 @@ class Budget:
 def search(
     lines: Lines,
     plan: Plan,
+    truth: Float64,
     *,
     make: Callable[[Cut, str], Ensemble],
     options: dict[str, Any],
@@ -74,6 +79,8 @@ def search(
     With many series, those whose windows choose are not those whose windows measure.
 
     Args:
+        truth: (S,) the values of ``lines``, nan where they were missing: no forecast is measured
+            by a value that was filled in.
         make: a fresh ensemble for a cut and a shift.
         options: for ``Network.fit``.
         epochs, batch_size: fixed, or None to find them.
@@ -89,14 +96,13 @@ def search(
         scouts = make(cut, shift).first(1 if long else SCOUTS)
         used, _ = _train(scouts, treatment, lines, plan.front, cut, options, budget, deciding)
         lifted = forecast_at(scouts, treatment, lines, *deciding, cut, plan.horizon)
-        score = _score(treatment, lines, deciding, lifted, scale)
+        score = _score(
+            treatment, _after(lines, truth, *deciding, plan.horizon), deciding[0], lifted, scale
+        )
         if np.isfinite(score):
             tried.append((score, cut, treatment, scouts, used))
     if not tried:
-        raise InputError(
-            "the values are too large or too far apart to learn from in float64; divide them by "
-            "a constant first"
-        )
+        raise InputError(TOO_FAR)
     margin = 1 + MARGIN / min(len(lines), 100) ** 0.5
     enough = margin * min(score for score, *_ in tried)
     _, cut, treatment, scouts, used = next(each for each in tried if each[0] <= enough)
@@ -104,8 +110,10 @@ def search(
     if long:  # scouts learned too little to be measured
         scouts = make(cut, treatment.shift)
         used, _ = _train(scouts, treatment, lines, plan.front, cut, options, budget, deciding)
-    errors = _measure(scouts, treatment, lines, measuring, cut, plan.horizon)
     final = learn(lines, plan.season, treatment.method, treatment.shift, plan.log, plan.scaler)
+    # a series that was constant before its held-out part moved only later
+    noise = np.where(treatment.scale > 0, treatment.noise, final.noise)
+    errors = _measure(scouts, treatment, lines, truth, measuring, cut, plan.horizon, noise)
     ensemble = make(cut, treatment.shift)
     used, history = _train(
         ensemble, final, lines, lines.lengths, cut, options, replace(budget, used=used), None
@@ -151,38 +159,33 @@ def _naive_scale(before: Lines, season: int) -> Float64:
 
 
 def _score(
-    treatment: Treatment,
-    lines: Lines,
-    held: tuple[Int64, Int64],
-    lifted: Float64,
-    scale: Float64,
+    treatment: Treatment, truth: Float64, owner: Int64, lifted: Float64, scale: Float64
 ) -> float:
-    """Mean absolute error, each series' in units of its naive one."""
-    owner, at = held
-    truth = _after(lines, owner, at, lifted.shape[1])
+    """Mean absolute error, each series' in units of its naive one; what is unknown is left out."""
     centre = lifted[:, :, lifted.shape[2] // 2]
-    error = np.abs(treatment.lower(centre, owner) - truth).mean(axis=1)
-    counts = scale[owner] > 0
-    if not counts.any():
-        return float(error.mean())
-    return float(np.mean(error[counts] / scale[owner][counts]))
+    error = np.abs(treatment.lower(centre, owner) - truth)
+    known = np.isfinite(truth)
+    if not known.any():
+        return 0.0
+    unit = np.broadcast_to(scale[owner, None], truth.shape)
+    counts = known & (unit > 0)
+    return float(np.mean(error[counts] / unit[counts]) if counts.any() else error[known].mean())
 
 
-def _after(lines: Lines, owner: Int64, at: Int64, horizon: int) -> Float64:
-    """(N, H) the values from step ``at`` of series ``owner`` on."""
-    return np.asarray(lines.values[(lines.bounds[owner] + at)[:, None] + np.arange(horizon)])
+def _after(lines: Lines, truth: Float64, owner: Int64, at: Int64, horizon: int) -> Float64:
+    """(N, H) what is known of the values from step ``at`` of series ``owner`` on."""
+    return np.asarray(truth[(lines.bounds[owner] + at)[:, None] + np.arange(horizon)])
 
 
 def _measure(
-    ensemble: Ensemble, treatment: Treatment, lines: Lines, held: tuple[Int64, Int64], cut: Cut,
-    horizon: int,
+    ensemble: Ensemble, treatment: Treatment, lines: Lines, truth: Float64,
+    held: tuple[Int64, Int64], cut: Cut, horizon: int, noise: Float64,
 ) -> Errors:  # fmt: skip
     """The errors of held-out windows, each series' in units of its noise."""
     owner, at = held
     lifted = forecast_at(ensemble, treatment, lines, owner, at, cut, horizon)
-    truth = _after(lines, owner, at, horizon)
-    truth = _lift_truth(treatment, truth, owner)
-    return Errors.measured(truth, lifted, owner, treatment.noise, ensemble.quantiles)
+    after = _lift_truth(treatment, _after(lines, truth, owner, at, horizon), owner)
+    return Errors.measured(after, lifted, owner, noise, ensemble.quantiles)
 
 
 def _lift_truth(treatment: Treatment, truth: Float64, owner: Int64) -> Float64:
@@ -207,6 +210,7 @@ def _budget(
     updates = min(max(PASSES * batches, few), MOST_UPDATES)
     if epochs is None:
         epochs = min(max(round(updates / batches), 1), MAX_EPOCHS)
+    epochs = int(epochs)  # NumPy's integers too
     long = epochs * batches > 2 * SCOUT_UPDATES
     if scout and long:
         epochs = max(SCOUT_UPDATES // batches, 1)
@@ -231,7 +235,10 @@ def _train(
     if not len(windows):
         return 0, History()
     table = treatment.table(whole, windows, cut, targets=True)
-    ensemble.begin_with(_usual_path(table, ensemble.quantiles))
+    path = _usual_path(table, ensemble.quantiles)
+    if not np.isfinite(path).all():
+        raise InputError(TOO_FAR)
+    ensemble.begin_with(path)
     validation = None
     if held is not None:
         checks = windows_at(whole, *held, cut)
@@ -312,7 +319,10 @@ def roll(
         block = treatment.restore(whole, windows, raw)
         blocks.append(block)
         if done + cut.horizon < horizon:
-            more = None if ahead is None else room[:, : cut.horizon]
+            # what is not known ahead stays as it was last: nothing later may be looked at
+            more = np.repeat(lines.known[lines.bounds[1:] - 1, None], cut.horizon, axis=1)
+            if ahead is not None:
+                more[:, :, cut.hidden - 1 :] = room[:, : cut.horizon, cut.hidden - 1 :]
             centre = block[:, :, block.shape[2] // 2]
             lines = lines.extended(treatment.lower(centre, owner), more)
     return np.concatenate(blocks, axis=1)[:, :horizon]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import check_choice, check_size
+from ..checks import check_choice, check_size, shown
+from ..data.frames import native_times
 from ..data.panel import Panel
 from ..data.panel_future import panel_times
 from ..data.stamps import TimeStyle
-from ..data.times import Frequency
+from ..data.times import MONTH_UNITS, Frequency
 from ..errors import ModelFileError
 from ..model_file import ModelFile
 from ..training.history import History
@@ -32,6 +34,13 @@ SHOWN = 2000  # steps of each series that are kept for pictures, at most
 MANY = 50  # series; of more only what forecasts need is kept
 _PLAIN = ("method", "shift", "season", "usual")
 _ARRAYS = ("indices", "offset", "scale", "noise")
+_UNITS = (*MONTH_UNITS, *"WDBHTSLU", "step")
+_YEARS = np.array(["0001-01-01", "9999-12-31T23:59:59.999999"], "M8[us]")
+# What data.stamps makes of dates: a width of a thousand million would fill the memory.
+_TEMPLATE = re.compile(
+    r"(?:[^{}]|\{year:04d\}|\{(?:quarter|month|day|hour|minute|second)(?::02d)?\}"
+    r"|\{fraction:\.[1-6]\})*"
+)
 
 
 def facts_of(model: GRUForecaster) -> tuple[dict[str, Any], dict[str, Float32]]:
@@ -57,7 +66,10 @@ def facts_of(model: GRUForecaster) -> tuple[dict[str, Any], dict[str, Float32]]:
     if panel.times is not None:
         tensors["times"] = _as_bits(panel.times.astype(np.int64))
     facts = {
-        "parameters": {**model.get_params(), "levels": list(check_levels(model.levels))},
+        "parameters": {
+            **model.parameters_,
+            "levels": list(check_levels(model.parameters_["levels"])),
+        },
         "horizon": horizon,
         "season": model.season_,
         "cut": asdict(cut),
@@ -73,7 +85,16 @@ def facts_of(model: GRUForecaster) -> tuple[dict[str, Any], dict[str, Float32]]:
         "history": model.history_.to_dict(),
         "panel": _panel_facts(panel),
     }
-    return facts, {f"extra.{name}": array for name, array in tensors.items() if array.size}
+    return plain(facts), {f"extra.{name}": array for name, array in tensors.items() if array.size}
+
+
+def plain(facts: Any) -> Any:
+    """The same with NumPy's scalars as numbers of Python, which JSON has words for."""
+    if isinstance(facts, dict):
+        return {key: plain(value) for key, value in facts.items()}
+    if isinstance(facts, (list, tuple)):
+        return [plain(value) for value in facts]
+    return facts.item() if isinstance(facts, np.generic) else facts
 
 
 def restore(cls: type[GRUForecaster], file: ModelFile) -> GRUForecaster:
@@ -88,10 +109,12 @@ def restore(cls: type[GRUForecaster], file: ModelFile) -> GRUForecaster:
         parameters["levels"] = tuple(parameters["levels"])
         model = cls(**parameters)
         model._check_parameters()
-        model.horizon_, model.season_ = int(facts["horizon"]), int(facts["season"])
+        model.horizon_ = check_size("horizon", facts["horizon"], maximum=1 << 16)
+        model.season_ = check_size("season", facts["season"])
+        model.parameters_ = model.get_params()
         model.cut_ = _cut(facts["cut"])
         model.lookback_ = model.cut_.lookback
-        model.features_ = Features.from_dict(facts["features"])
+        model.features_ = _features(facts["features"])
         model.panel_ = _panel(facts["panel"], file, model.features_)
         count = len(model.panel_)
         model.phase_ = _bits(file, "phase", np.int64, (count,))
@@ -99,11 +122,13 @@ def restore(cls: type[GRUForecaster], file: ModelFile) -> GRUForecaster:
         model.nonnegative_ = _flags(file, "nonnegative", count)
         model.errors_ = _errors(facts, file, model.horizon_, count)
         model.epochs_, model.filled_ = int(facts["epochs"]), int(facts["filled"])
+        model.given_ = None if model.filled_ else model.panel_
         model.seconds_ = float(facts["seconds"])
         model.history_ = History.from_dict(facts["history"])
         quantiles = tuple(float(q) for q in facts["quantiles"])
         if quantiles != model._quantiles() and model.epochs_:
             raise ValueError("the quantiles do not fit the levels")
+        _check_quantiles(quantiles, model.errors_.levels)
         _check_fit(model, file, len(quantiles))
         members = int(facts["members"])
         if not 1 <= members <= 100:
@@ -116,13 +141,40 @@ def restore(cls: type[GRUForecaster], file: ModelFile) -> GRUForecaster:
             known = np.zeros((1, model.horizon_, len(first.future_names)))
         if not np.isfinite(continue_panel(model, first, model.horizon_, future=known)[0]).all():
             raise ValueError("its forecast is not finite")
-        panel_times(first, model.horizon_)
+        ahead = panel_times(first, model.horizon_)[0]
+        with contextlib.suppress(ImportError):  # pandas need not be here yet
+            native_times(ahead, first.style, first.kind)
         first.style.write(np.array(["2024-01-05"], "M8[us]"))
     except Exception as error:  # whatever a hostile file may hold
         raise ModelFileError(
             f"the model file is broken: its forecaster cannot be rebuilt ({error}); save it again"
         ) from None
     return model
+
+
+def _check_quantiles(quantiles: tuple[float, ...], levels: tuple[float, ...]) -> None:
+    """The median and both ends of every level, from the widest, or nothing."""
+    half = len(quantiles) // 2
+    ends = [((1 - level / 100) / 2, (1 + level / 100) / 2) for level in levels]
+    expected = [low for low, _ in ends] + [0.5] * bool(quantiles) + [high for _, high in ends[::-1]]
+    if (
+        len(levels) != half
+        or len(expected) != len(quantiles)
+        or not np.allclose(expected, quantiles, rtol=0, atol=1e-8)
+        or not all(0 < q < 1 for q in quantiles)
+        or sorted(set(quantiles)) != list(quantiles)
+    ):
+        raise ValueError("the quantiles do not fit the levels of the errors")
+
+
+def _features(facts: dict[str, Any]) -> Features:
+    names = [*facts["past"], *facts["future"], *facts["static"]]
+    items = [item for column in facts["categories"] for item in column]
+    if not all(isinstance(text, str) for text in names + items):
+        raise ValueError("names of columns and categories must be texts")
+    if len(set(names)) != len(names):
+        raise ValueError("a column stands twice")
+    return Features.from_dict(facts)
 
 
 def _check_fit(model: GRUForecaster, file: ModelFile, quantiles: int) -> None:
@@ -177,7 +229,9 @@ def _errors(facts: dict[str, Any], file: ModelFile, horizon: int, count: int) ->
     if values.ndim != 3 or values.shape[::2] != (max(len(levels), 1), horizon) or not values.size:
         raise ValueError("errors do not fit the horizon")
     size = _bits(file, "size", np.float64, (count,))
-    if not np.isfinite(values).all() or not np.isfinite(size).all() or (size < 0).any():
+    # a held-out value that was missing has no error
+    odd = np.isinf(values).any() or np.isnan(values).all()
+    if odd or not np.isfinite(size).all() or (size < 0).any():
         raise ValueError("errors are not finite")
     series = check_size("the series of errors", facts["error_series"])
     return Errors(values, series, size, levels)
@@ -210,6 +264,9 @@ def _panel(facts: dict[str, Any], file: ModelFile, features: Features) -> Panel:
     lengths = _bits(file, "lengths", np.int64, (count,))
     if (lengths < 1).any() or len(set(ids)) != len(ids):
         raise ValueError("the series cannot be")
+    named = isinstance(facts["id_name"], str) if ids else facts["id_name"] is None
+    if not named or not all(type(item) in (str, int) for item in ids):
+        raise ValueError("the ids cannot be")
     bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     rows = int(bounds[-1])
     values = _bits(file, "values", np.float64, (rows,))
@@ -221,6 +278,12 @@ def _panel(facts: dict[str, Any], file: ModelFile, features: Features) -> Panel:
         times = _bits(file, "times", np.int64, (rows,))
         if facts["calendar"]:
             times = times.astype("datetime64[us]")
+            if not ((times >= _YEARS[0]) & (times <= _YEARS[1])).all():
+                raise ValueError("a stamp lies outside the years 1 to 9999")
+        later = times[1:] > times[:-1]
+        later[bounds[1:-1] - 1] = True  # another series begins
+        if not later.all():
+            raise ValueError("the stamps do not increase")
     elif facts["calendar"]:
         raise ValueError("the stamps are missing")
     else:  # rows are counted on from where they were
@@ -228,8 +291,6 @@ def _panel(facts: dict[str, Any], file: ModelFile, features: Features) -> Panel:
         times = np.concatenate(
             [np.arange(p, p + n) for p, n in zip(phase, lengths, strict=True)]
         ).astype(np.int64)
-    style = dict(facts["style"])
-    style["dtype"] = _time_type(style["dtype"])
     if facts["kind"] not in ("array", "polars", "pandas"):
         raise ValueError(f"unknown kind {facts['kind']!r}")
     static = np.empty((count, len(features.static)), dtype=object)
@@ -237,11 +298,33 @@ def _panel(facts: dict[str, Any], file: ModelFile, features: Features) -> Panel:
         static[:] = [[str(item) for item in row] for row in facts["static"]]
     return Panel(
         values, bounds, ids, facts["id_name"], times, str(facts["time_name"]),
-        str(facts["value_name"]), Frequency(**facts["freq"]), int(facts["season"]), facts["kind"],
-        TimeStyle(**style), features.past,
+        str(facts["value_name"]), _frequency(facts["freq"]),
+        check_size("the usual season", facts["season"]), facts["kind"], _style(facts["style"]),
+        features.past,
         _bits(file, "past", np.float64, (rows, len(features.past))), features.future,
         _bits(file, "future", np.float64, (rows, len(features.future))), features.static, static,
     )  # fmt: skip
+
+
+def _frequency(facts: dict[str, Any]) -> Frequency:
+    freq = Frequency(**facts)
+    check_choice("unit", freq.unit, _UNITS)
+    check_size("multiple", freq.multiple, maximum=(1 << 62) - 1)
+    check_size("day", freq.day, minimum=0, maximum=31)
+    if not re.fullmatch("([01]{7})?", freq.weekdays) or set(freq.weekdays) == {"0"}:
+        raise ValueError("the days of the week cannot be")
+    return freq
+
+
+def _style(facts: dict[str, Any]) -> TimeStyle:
+    style = TimeStyle(**{**facts, "dtype": _time_type(facts["dtype"])})
+    if not _TEMPLATE.fullmatch(style.template) or len(style.template) > 200:
+        raise ValueError(f"stamps cannot be written as {shown(style.template)}")
+    if style.dtype is not None and style.template:
+        raise ValueError("stamps are texts or dates, not both")
+    if style.time_zone != getattr(style.dtype, "time_zone", None):
+        raise ValueError("the time zones differ")
+    return style
 
 
 def _time_type(text: str | None) -> Any:
