@@ -75,7 +75,7 @@ def test_a_network_whose_validation_loss_overflowed_can_be_saved(tmp_path: Any) 
 
 
 def test_lack_of_memory_leaves_a_network_that_works() -> None:
-    pytest.importorskip("resource")
+    pytest.importorskip("resource", reason="limits memory, which this system cannot")
     done = run("""
         import resource
         import numpy as np, headgate as hg

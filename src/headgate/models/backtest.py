@@ -164,7 +164,8 @@ def run_backtest(
         for level, (low, high) in low_high.items():
             around[level][0][rows], around[level][1][rows] = low, high
     forecasts = {"headgate": ours} | _naive(lines, owner, origins, horizon, model.season_)
-    scale = _mase_scale(lines.heads(first), model.season_)
+    # Hyndman and Koehler 2006
+    scale = lines.heads(first).mean_move(model.season_)
     scores = {name: _scores(truth, path, scale[owner]) for name, path in forecasts.items()}
     seen = np.isfinite(truth)
     shares, losses = {}, {}
@@ -228,7 +229,7 @@ def skill(model: GRUForecaster, panel: Panel) -> float:
     future = panel.future[at] if panel.future_names else None
     ours, _ = continue_panel(model, front, horizon, future=future)
     naive = list(_naive(lines, owner, origins, horizon, model.season_).values())[-1]
-    scale = _mase_scale(Lines.of(front.values, front.bounds), model.season_)
+    scale = Lines.of(front.values, front.bounds).mean_move(model.season_)
     known = np.isfinite(truth)
     counts = known & (scale > 0)[:, None] if (known & (scale > 0)[:, None]).any() else known
     if not known.any():
@@ -307,13 +308,6 @@ def _naive(
             ends[:, None] - back + np.arange(horizon) % back
         ]
     return result
-
-
-def _mase_scale(before: Lines, season: int) -> Float64:
-    """(M,) mean absolute seasonal difference (Hyndman and Koehler 2006), 0 if there is none."""
-    moves, owner = before.differences(season)
-    count = np.bincount(owner, minlength=len(before))
-    return np.asarray(np.bincount(owner, np.abs(moves), len(before)) / np.maximum(count, 1))
 
 
 def _scores(truth: Float64, path: Float64, scale: Float64) -> dict[str, float]:

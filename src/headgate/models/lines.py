@@ -120,6 +120,13 @@ class Lines:
         inside = owner[apart:] == owner[:-apart]
         return (self.values[apart:] - self.values[:-apart])[inside], owner[apart:][inside]
 
+    def mean_move(self, apart: int) -> Float64:
+        """(M,) mean absolute difference of values ``apart`` steps from each other, 0 if none."""
+        moves, owner = self.differences(apart)
+        count = np.bincount(owner, minlength=len(self))
+        total = np.bincount(owner, np.abs(moves), len(self))
+        return np.asarray(total / np.maximum(count, 1))
+
 
 def spread(starts: Int64, sizes: Int64) -> Int64:
     """starts[0], starts[0] + 1, ... (sizes[0] of them), then those of starts[1], and so on."""

@@ -149,13 +149,12 @@ def make_plan(
     seen = _lookback(usable, lookback, longest - horizon)
     segment = _segment(usable, seen)
     base = replace(like, lookback=seen, segment=segment)
-    candidates = candidates * len(blocks)
     cuts = tuple(
         _cut(base, block, usable if method == "difference" else 0)
-        for (method, _), block in zip(
-            candidates, np.repeat(blocks, len(candidates) // len(blocks)).tolist(), strict=True
-        )
+        for block in blocks
+        for method, _ in candidates
     )
+    candidates = candidates * len(blocks)
     # a treatment that some series are too short for is no candidate
     shortest_cut = min(range(len(cuts)), key=lambda i: cuts[i].least)
     kept = [i for i, cut in enumerate(cuts) if cut.least <= int(lengths.min())] or [shortest_cut]

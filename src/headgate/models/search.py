@@ -150,11 +150,9 @@ def _held_out(lines: Lines, plan: Plan) -> tuple[tuple[Int64, Int64], tuple[Int6
 def _naive_scale(before: Lines, season: int) -> Float64:
     """(M,) mean absolute seasonal difference, 0 where it is not defined."""
     for apart in (season, 1):
-        moves, owner = before.differences(apart)
-        count = np.bincount(owner, minlength=len(before))
-        scale = np.bincount(owner, np.abs(moves), len(before)) / np.maximum(count, 1)
+        scale = before.mean_move(apart)
         if (scale > 0).any():
-            return np.asarray(scale)
+            return scale
     return np.zeros(len(before))
 
 
