@@ -32,34 +32,30 @@ constexpr int gate_count(Cell cell) {
   return cell == Cell::lstm ? 4 : cell == Cell::gru || cell == Cell::gru_before ? 3 : 1;
 }
 
-// What a cell carries through time: the value before the first step of every sequence, [n, padded],
-// and after every step, [rows, padded].
-struct Track {
-  float* initial;
-  float* out;
-};
-
 // One direction of one recurrent layer over time. Rows are packed by time: step t owns rows
 // offset[t] .. offset[t] + count[t] - 1, sequences in order of decreasing length, so that row i of
 // step t continues row i of step t - 1 (in reverse: t + 1).
 struct CellArgs {
   Cell cell;
-  bool reverse;            // from the last step of each sequence to its first
-  int64_t hidden, padded;  // H, and H rounded up to lanes
-  int64_t steps;           // T
-  const int32_t* count;    // [T] sequences still running at each step
-  const int64_t* offset;   // [T] first row of each step
-  float* gates;         // [rows, G, padded] in: input projections with their biases, and the hidden
-                        // biases of all gates but the n of reset_after. forward leaves the
-                        // gates' values; backward leaves d(pre-activations)
-  float* inner;         // [rows, padded] gru: U_n h + b_hn, or r * h (reset_before); lstm: tanh(c).
-                        // backward leaves d(U_n h + b_hn), or keeps r * h
-  Track state;          // h
-  Track seen;           // what the recurrent products see: h times the mask, or h itself
-  Track memory;         // c (lstm)
-  const float* mask;    // [n, padded] recurrent dropout, or null
-  const float* packed;  // forward: panels [H, G, lanes] of all gates; reset_before: panels of r, z
-                        // and then those of n
+  bool reverse;                      // from the last step of each sequence to its first
+  int64_t hidden, padded, gate_row;  // H, H rounded up to lanes, G times that
+  int64_t steps;                     // T
+  const int32_t* count;              // [T] sequences still running at each step
+  const int64_t* offset;             // [T] first row of each step
+  float* gates;  // [rows, G, padded] in: input projections with their biases, and the hidden biases
+                 // of all gates but the n of reset_after. forward leaves the gates' values;
+                 // backward leaves d(pre-activations)
+  float* inner;  // [rows, padded] gru: U_n h + b_hn, or r * h (reset_before); lstm: tanh(c).
+                 // backward leaves d(U_n h + b_hn), or keeps r * h
+  // What is carried through time, [n + rows, padded]: initial values from row `initial` on, those
+  // after every step from row `lead` on.
+  int64_t initial, lead;
+  float* state;              // h
+  float* seen;               // what the recurrent products see: h times the mask, or h itself
+  float* memory;             // c (lstm)
+  const float* mask;         // [n, padded] recurrent dropout, or null
+  const float* packed;       // forward: panels [H, G, lanes] of all gates; reset_before: panels of
+                             // r, z and then those of n
   const float* bias_hidden;  // [padded] b_hn (gru)
   const float* packed_back;  // backward: strips of U as [G * H, H]
   float* grad_out;           // [rows, padded] dLoss/dh from above
@@ -68,7 +64,7 @@ struct CellArgs {
   float* grad_memory;        // [n, padded] likewise for c (lstm)
   float* grad_seen;          // [n, padded] scratch, with a mask
   float* scratch;            // [n, padded] (reset_before)
-  // Layer normalisation of the recurrent products, or null.
+  // Layer normalisation of the recurrent products; null without.
   const float* gain;    // [G, padded]
   float* normed;        // [rows, G, padded] forward leaves (U h - mean) / deviation
   float* scale;         // [rows, 4] and 1 / deviation

@@ -5,8 +5,8 @@ constexpr int64_t kRowsToPack = 16;   // rows of C from which copying B's block 
 
 // acc[R][NV] += rows of A times NV strips of B, one step of k after the other.
 template <int R, int NV, bool UnitK>
-static inline void chain(const float* a, int64_t a_row, int64_t a_k, int64_t k_count,
-                         const float* b, int64_t b_k, int64_t b_strip, vf (&acc)[R][NV]) {
+HEADGATE_INLINE void chain(const float* a, int64_t a_row, int64_t a_k, int64_t k_count,
+                           const float* b, int64_t b_k, int64_t b_strip, vf (&acc)[R][NV]) {
   for (int64_t k = 0; k < k_count; ++k) {
     vf bv[NV];
     for (int v = 0; v < NV; ++v) bv[v] = load(b + v * b_strip);
@@ -21,8 +21,8 @@ static inline void chain(const float* a, int64_t a_row, int64_t a_k, int64_t k_c
 
 // The same for recurrent weights: P panels, each [K, G, kLanes], G gates of the same units.
 template <int R, int P, int G>
-static inline void chain_gates(const float* a, int64_t a_row, int64_t k_count, const float* b,
-                               int64_t panel, vf (&acc)[R][P * G]) {
+HEADGATE_INLINE void chain_gates(const float* a, int64_t a_row, int64_t k_count, const float* b,
+                                 int64_t panel, vf (&acc)[R][P * G]) {
   for (int64_t k = 0; k < k_count; ++k, ++a, b += G * kLanes) {
     vf bv[P * G];
     for (int v = 0; v < P * G; ++v) bv[v] = load(b + v / G * panel + v % G * kLanes);
@@ -37,8 +37,8 @@ static inline void chain_gates(const float* a, int64_t a_row, int64_t k_count, c
 // halves as parallel chains, since it waits for latency; more rows run one after the other. Both
 // add the same numbers in the same order, so a row's bits do not depend on its neighbours.
 template <int R, int P, int G>
-static inline void dot_halves(const float* a, int64_t a_row, int64_t k_count, const float* b,
-                              vf (&acc)[R][P * G]) {
+HEADGATE_INLINE void dot_halves(const float* a, int64_t a_row, int64_t k_count, const float* b,
+                                vf (&acc)[R][P * G]) {
   const int64_t half = k_count / 2, panel = k_count * G * kLanes;
   vf second[R][P * G];
   for (int i = 0; i < R; ++i)

@@ -9,58 +9,70 @@
 // the state times the mask of the recurrent dropout (Gal and Ghahramani 2016), or the state itself.
 // With layer normalisation U seen is normalised before it meets anything.
 
-// Pointers to one run of rows of one step: sequences side by side whose states before lie side by
-// side too.
+// One run of rows of one step: sequences side by side whose values before the step lie side by side
+// too. Rows of what is carried, of the rest, and of what each sequence has one of.
+struct Run {
+  const CellArgs& a;
+  int64_t row, before, after, sequence;
+};
+
+// Where the values of a run lie. To be made where it is used: what a cell does not need is then
+// never computed, and what it needs stays in registers whatever is stored meanwhile.
 struct Step {
-  int64_t padded, gate_row;  // padded H, and G times that
+  int64_t padded, gate_row;
   float *gates, *inner;
   const float *h, *seen, *c;  // before the step
   float *h_after, *seen_after, *c_after;
-  const float* mask;
+  const float *mask, *bias_hidden;
   float *normed, *scale, *raw;
   float *above, *grad, *grad_c, *through, *scratch;  // backward
+  bool masked, keep_total;
+  explicit HEADGATE_METHOD Step(const Run& run)
+      : padded(run.a.padded),
+        gate_row(run.a.gate_row),
+        gates(run.a.gates + run.row * gate_row),
+        inner(run.a.inner + run.row * padded),
+        h(run.a.state + run.before * padded),
+        seen(run.a.seen + run.before * padded),
+        c(run.a.memory + run.before * padded),
+        h_after(run.a.state + run.after * padded),
+        seen_after(run.a.seen + run.after * padded),
+        c_after(run.a.memory + run.after * padded),
+        mask(run.a.mask + run.sequence * padded),
+        bias_hidden(run.a.bias_hidden),
+        normed(run.a.normed + run.row * gate_row),
+        scale(run.a.scale + run.row * 4),
+        raw(run.a.raw + run.row * gate_row),
+        above(run.a.grad_out + run.row * padded),
+        grad(run.a.grad_state + run.sequence * padded),
+        grad_c(run.a.grad_memory + run.sequence * padded),
+        through(run.a.grad_seen + run.sequence * padded),
+        scratch(run.a.scratch + run.sequence * padded),
+        masked(run.a.mask != nullptr),
+        keep_total(run.a.keep_total) {}
 };
 
 // The run that begins with sequence i; `fresh` when it has its first step here.
-static inline Step step_at(const CellArgs& a, int64_t t, int64_t i, bool fresh) {
-  const int64_t row = a.offset[t] + i, p = a.padded, gate_row = gate_count(a.cell) * p;
-  const int64_t from = fresh ? i : a.offset[a.reverse ? t + 1 : t - 1] + i;
-  const auto before = [&](const Track& x) { return (fresh ? x.initial : x.out) + from * p; };
-  return {p,
-          gate_row,
-          a.gates + row * gate_row,
-          a.inner + row * p,
-          before(a.state),
-          before(a.seen),
-          before(a.memory),
-          a.state.out + row * p,
-          a.seen.out + row * p,
-          a.memory.out + row * p,
-          a.mask ? a.mask + i * p : nullptr,
-          a.normed + row * gate_row,
-          a.scale + row * 4,
-          a.raw + row * gate_row,
-          a.grad_out + row * p,
-          a.grad_state + i * p,
-          a.grad_memory + i * p,
-          a.grad_seen + i * p,
-          a.scratch + i * p};
+static inline Run run_at(const CellArgs& a, int64_t t, int64_t i, bool fresh) {
+  const int64_t row = a.offset[t] + i;
+  const int64_t before = fresh ? a.initial + i : a.lead + a.offset[a.reverse ? t + 1 : t - 1] + i;
+  return {a, row, before, a.lead + row, i};
 }
 
-// Calls body(step, rows) for the runs of sequences [r0, r1) at step t. In reverse, sequences that
+// Calls body(run, rows) for the runs of sequences [r0, r1) at step t. In reverse, sequences that
 // begin here follow those that go on; their tiles begin where any cut into threads would put them.
 template <class Body>
 static inline void each_run(const CellArgs& a, int64_t t, int64_t r0, int64_t r1, Body body) {
   const int64_t end = a.count[t] < r1 ? a.count[t] : r1;
   if (end <= r0) return;
-  if (!a.reverse) return body(step_at(a, t, r0, t == 0), end - r0);
+  if (!a.reverse) return body(run_at(a, t, r0, t == 0), end - r0);
   const int64_t running = t + 1 < a.steps ? a.count[t + 1] : 0;
   int64_t i = running < end ? running : end;
-  if (i > r0) body(step_at(a, t, r0, false), i - r0);
+  if (i > r0) body(run_at(a, t, r0, false), i - r0);
   for (i = i > r0 ? i : r0; i < end;) {
     const int64_t tile = i % kRowTile == 0 ? end : (i / kRowTile + 1) * kRowTile;
     const int64_t stop = tile < end ? tile : end;
-    body(step_at(a, t, i, true), stop - i);
+    body(run_at(a, t, i, true), stop - i);
     i = stop;
   }
 }
@@ -77,12 +89,12 @@ static inline int64_t time_of(const CellArgs& a, int64_t position) {
 
 static inline vf blend(vf z, vf n, vf h) { return fma(z, sub(h, n), n); }
 
-static inline void new_state(const Step& s, int64_t at, vf h) {
+HEADGATE_INLINE void new_state(const Step& s, int64_t at, vf h) {
   store(s.h_after + at, h);
-  if (s.mask) store(s.seen_after + at, mul(h, load(s.mask + at)));
+  if (s.masked) store(s.seen_after + at, mul(h, load(s.mask + at)));
 }
 
-static inline vf from_input(const Step& s, int64_t row, int64_t u, int gate) {
+HEADGATE_INLINE vf from_input(const Step& s, int64_t row, int64_t u, int gate) {
   return load(s.gates + row * s.gate_row + gate * s.padded + u);
 }
 
@@ -92,11 +104,11 @@ struct GruPart {
   static constexpr int kGates = 3, kFirst = 0;
   static const float* packed(const CellArgs& a) { return a.packed; }
   static const float* operand(const Step& s) { return s.seen; }
-  static vf start(const CellArgs& a, const Step& s, int64_t row, int64_t u, int gate) {
-    return gate == 2 ? load(a.bias_hidden + u) : from_input(s, row, u, gate);
+  HEADGATE_INLINE vf start(const Step& s, int64_t row, int64_t u, int gate) {
+    return gate == 2 ? load(s.bias_hidden + u) : from_input(s, row, u, gate);
   }
   template <int R, int P>
-  static inline void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][3 * P]) {
+  HEADGATE_INLINE void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][3 * P]) {
     vf r[R * P], z[R * P], n[R * P];
     for (int i = 0; i < R * P; ++i) r[i] = sigmoid(acc[i / P][i % P * 3]);
     for (int i = 0; i < R * P; ++i) z[i] = sigmoid(acc[i / P][i % P * 3 + 1]);
@@ -120,11 +132,11 @@ struct ResetPart {
   static constexpr int kGates = 2, kFirst = 0;
   static const float* packed(const CellArgs& a) { return a.packed; }
   static const float* operand(const Step& s) { return s.seen; }
-  static vf start(const CellArgs&, const Step& s, int64_t row, int64_t u, int gate) {
+  HEADGATE_INLINE vf start(const Step& s, int64_t row, int64_t u, int gate) {
     return from_input(s, row, u, gate);
   }
   template <int R, int P>
-  static inline void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][2 * P]) {
+  HEADGATE_INLINE void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][2 * P]) {
     vf r[R * P], z[R * P];
     for (int i = 0; i < R * P; ++i) r[i] = sigmoid(acc[i / P][i % P * 2]);
     for (int i = 0; i < R * P; ++i) z[i] = sigmoid(acc[i / P][i % P * 2 + 1]);
@@ -143,11 +155,11 @@ struct CandidatePart {
   static constexpr int kGates = 1, kFirst = 2;
   static const float* packed(const CellArgs& a) { return a.packed + 2 * a.padded * a.hidden; }
   static const float* operand(const Step& s) { return s.inner; }
-  static vf start(const CellArgs&, const Step& s, int64_t row, int64_t u, int) {
+  HEADGATE_INLINE vf start(const Step& s, int64_t row, int64_t u, int) {
     return from_input(s, row, u, 2);
   }
   template <int R, int P>
-  static inline void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][P]) {
+  HEADGATE_INLINE void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][P]) {
     vf n[R * P];
     for (int i = 0; i < R * P; ++i) n[i] = tanh(acc[i / P][i % P]);
     for (int i = 0; i < R * P; ++i) {
@@ -163,30 +175,29 @@ struct LstmPart {
   static constexpr int kGates = 4, kFirst = 0;
   static const float* packed(const CellArgs& a) { return a.packed; }
   static const float* operand(const Step& s) { return s.seen; }
-  static vf start(const CellArgs&, const Step& s, int64_t row, int64_t u, int gate) {
+  HEADGATE_INLINE vf start(const Step& s, int64_t row, int64_t u, int gate) {
     return from_input(s, row, u, gate);
   }
   template <int R, int P>
-  static inline void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][4 * P]) {
-    vf(&gate)[R][4 * P] = acc;
-    for (int i = 0; i < R * P; ++i) gate[i / P][i % P * 4] = sigmoid(acc[i / P][i % P * 4]);
-    for (int i = 0; i < R * P; ++i) gate[i / P][i % P * 4 + 1] = sigmoid(acc[i / P][i % P * 4 + 1]);
-    for (int i = 0; i < R * P; ++i) gate[i / P][i % P * 4 + 2] = tanh(acc[i / P][i % P * 4 + 2]);
+  HEADGATE_INLINE void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][4 * P]) {
+    for (int i = 0; i < R * P; ++i) acc[i / P][i % P * 4] = sigmoid(acc[i / P][i % P * 4]);
+    for (int i = 0; i < R * P; ++i) acc[i / P][i % P * 4 + 1] = sigmoid(acc[i / P][i % P * 4 + 1]);
+    for (int i = 0; i < R * P; ++i) acc[i / P][i % P * 4 + 2] = tanh(acc[i / P][i % P * 4 + 2]);
     vf c[R * P];
     for (int i = 0; i < R * P; ++i) {
       const int64_t at = (row + i / P) * s.padded + u + i % P * kLanes;
-      const vf(&g)[4 * P] = gate[i / P];
+      const vf(&g)[4 * P] = acc[i / P];
       c[i] = fma(g[i % P * 4 + 1], load(s.c + at), mul(g[i % P * 4], g[i % P * 4 + 2]));
       store(s.c_after + at, c[i]);
     }
-    for (int i = 0; i < R * P; ++i) gate[i / P][i % P * 4 + 3] = sigmoid(acc[i / P][i % P * 4 + 3]);
+    for (int i = 0; i < R * P; ++i) acc[i / P][i % P * 4 + 3] = sigmoid(acc[i / P][i % P * 4 + 3]);
     for (int i = 0; i < R * P; ++i) c[i] = tanh(c[i]);
     for (int i = 0; i < R * P; ++i) {
       float* to = s.gates + (row + i / P) * s.gate_row + u + i % P * kLanes;
       const int64_t at = (row + i / P) * s.padded + u + i % P * kLanes;
-      for (int k = 0; k < 4; ++k) store(to + k * s.padded, gate[i / P][i % P * 4 + k]);
+      for (int k = 0; k < 4; ++k) store(to + k * s.padded, acc[i / P][i % P * 4 + k]);
       store(s.inner + at, c[i]);
-      new_state(s, at, mul(gate[i / P][i % P * 4 + 3], c[i]));
+      new_state(s, at, mul(acc[i / P][i % P * 4 + 3], c[i]));
     }
   }
 };
@@ -196,11 +207,11 @@ struct RnnPart {
   static constexpr int kGates = 1, kFirst = 0;
   static const float* packed(const CellArgs& a) { return a.packed; }
   static const float* operand(const Step& s) { return s.seen; }
-  static vf start(const CellArgs&, const Step& s, int64_t row, int64_t u, int) {
+  HEADGATE_INLINE vf start(const Step& s, int64_t row, int64_t u, int) {
     return from_input(s, row, u, 0);
   }
   template <int R, int P>
-  static inline void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][P]) {
+  HEADGATE_INLINE void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][P]) {
     vf h[R * P];
     for (int i = 0; i < R * P; ++i)
       h[i] = Tanh ? tanh(acc[i / P][i % P]) : max_or_nan(set1(0.0f), acc[i / P][i % P]);
@@ -212,9 +223,10 @@ struct RnnPart {
 // With layer normalisation a product is stored first: a row must be whole before it is normalised.
 template <class Part>
 struct RawPart : Part {
-  static vf start(const CellArgs&, const Step&, int64_t, int64_t, int) { return set1(0.0f); }
+  HEADGATE_INLINE vf start(const Step&, int64_t, int64_t, int) { return set1(0.0f); }
   template <int R, int P>
-  static inline void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][Part::kGates * P]) {
+  HEADGATE_INLINE void finish(const Step& s, int64_t row, int64_t u,
+                              vf (&acc)[R][Part::kGates * P]) {
     constexpr int G = Part::kGates;
     for (int i = 0; i < R; ++i)
       for (int v = 0; v < G * P; ++v)
@@ -227,31 +239,37 @@ struct RawPart : Part {
 // -- forward: tiles, steps, time ----------------------------------------------------------------
 
 template <class Part, int R, int P>
-static inline void start_tile(const CellArgs& a, const Step& s, int64_t row, int64_t u,
-                              vf (&acc)[R][Part::kGates * P]) {
+HEADGATE_INLINE void start_tile(const Step& s, int64_t row, int64_t u,
+                                vf (&acc)[R][Part::kGates * P]) {
   constexpr int G = Part::kGates;
   for (int i = 0; i < R; ++i)
-    for (int v = 0; v < G * P; ++v)
-      acc[i][v] = Part::start(a, s, row + i, u + v / G * kLanes, v % G);
+    for (int v = 0; v < G * P; ++v) acc[i][v] = Part::start(s, row + i, u + v / G * kLanes, v % G);
 }
 
 template <class Part, int R, int P>
-static inline void run_tile(const CellArgs& a, const Step& s, int64_t row, int64_t panel) {
+HEADGATE_INLINE void run_tile(const Run& run, int64_t row, int64_t panel) {
   constexpr int G = Part::kGates;
   const int64_t u = panel * kLanes;
+  const Step s(run);
   vf acc[R][G * P];
-  start_tile<Part, R, P>(a, s, row, u, acc);
-  dot_halves<R, P, G>(Part::operand(s) + row * s.padded, s.padded, a.hidden,
-                      Part::packed(a) + G * u * a.hidden, acc);
+  start_tile<Part, R, P>(s, row, u, acc);
+  dot_halves<R, P, G>(Part::operand(s) + row * s.padded, s.padded, run.a.hidden,
+                      Part::packed(run.a) + G * u * run.a.hidden, acc);
   Part::template finish<R, P>(s, row, u, acc);
 }
 
+// A function of its own: within the loop over panels, what the gates' functions need would be kept
+// in registers, and the twice as many sums of a single row would not be.
+template <class Part, int P>
+HEADGATE_APART void run_single(const Run& run, int64_t panel) {
+  run_tile<Part, 1, P>(run, 0, panel);
+}
+
 template <class Part, int R, int P>
-static inline void run_rows(const CellArgs& a, const Step& s, int64_t row, int64_t rows,
-                            int64_t panel) {
-  for (; row + R <= rows; row += R) run_tile<Part, R, P>(a, s, row, panel);
+static inline void run_rows(const Run& run, int64_t row, int64_t rows, int64_t panel) {
+  for (; row + R <= rows; row += R) run_tile<Part, R, P>(run, row, panel);
   if constexpr (R > 1) {
-    if (row < rows) run_rows<Part, R - 1, P>(a, s, row, rows, panel);
+    if (row < rows) run_rows<Part, R - 1, P>(run, row, rows, panel);
   }
 }
 
@@ -269,65 +287,67 @@ struct TileOf {
 // Every other step goes through the panels backwards: weights that do not fit the cache are then
 // met again while their last part is still there.
 template <class Part, int P, bool Single>
-static inline void run_panels(const CellArgs& a, const Step& s, int64_t rows, bool backwards) {
-  const int64_t panels = a.padded / kLanes, groups = panels / P;
+static inline void run_panels(const Run& run, int64_t rows, bool backwards) {
+  const int64_t panels = run.a.padded / kLanes, groups = panels / P;
   for (int64_t i = 0; i < groups; ++i) {
     const int64_t panel = P * (backwards ? groups - 1 - i : i);
     if constexpr (Single)
-      run_tile<Part, 1, P>(a, s, 0, panel);
+      run_single<Part, P>(run, panel);
     else
-      run_rows<Part, TileOf<Part::kGates>::kRows, P>(a, s, 0, rows, panel);
+      run_rows<Part, TileOf<Part::kGates>::kRows, P>(run, 0, rows, panel);
   }
   for (int64_t panel = groups * P; panel < panels; ++panel) {
     if constexpr (Single)
-      run_tile<Part, 1, 1>(a, s, 0, panel);
+      run_single<Part, 1>(run, panel);
     else
-      run_rows<Part, TileOf<Part::kGates>::kRows, 1>(a, s, 0, rows, panel);
+      run_rows<Part, TileOf<Part::kGates>::kRows, 1>(run, 0, rows, panel);
   }
 }
 
 template <class Part>
-static inline void run_product(const CellArgs& a, const Step& s, int64_t rows, bool backwards) {
+static inline void run_product(const Run& run, int64_t rows, bool backwards) {
   using Tile = TileOf<Part::kGates>;
   if (rows == 1)
-    run_panels<Part, Tile::kRowPanels, true>(a, s, rows, backwards);
+    run_panels<Part, Tile::kRowPanels, true>(run, rows, backwards);
   else
-    run_panels<Part, Tile::kPanels, false>(a, s, rows, backwards);
+    run_panels<Part, Tile::kPanels, false>(run, rows, backwards);
 }
 
 // acc = start + gain * normalised product, for P panels of one row.
 template <class Part, int P>
-static inline void finish_normed(const CellArgs& a, const Step& s, int64_t row, int64_t u) {
+HEADGATE_INLINE void finish_normed(const Run& run, int64_t row, int64_t u) {
   constexpr int G = Part::kGates;
+  const Step s(run);
   vf acc[1][G * P];
-  start_tile<Part, 1, P>(a, s, row, u, acc);
+  start_tile<Part, 1, P>(s, row, u, acc);
   for (int v = 0; v < G * P; ++v) {
     const int64_t at = (Part::kFirst + v % G) * s.padded + u + v / G * kLanes;
-    acc[0][v] = fma(load(a.gain + at), load(s.normed + row * s.gate_row + at), acc[0][v]);
+    acc[0][v] = fma(load(run.a.gain + at), load(s.normed + row * s.gate_row + at), acc[0][v]);
   }
   Part::template finish<1, P>(s, row, u, acc);
 }
 
 template <class Part>
-static inline void run_part(const CellArgs& a, const Step& s, int64_t rows, bool backwards) {
-  if (!a.gain) return run_product<Part>(a, s, rows, backwards);
-  run_product<RawPart<Part>>(a, s, rows, backwards);
+static inline void run_part(const Run& run, int64_t rows, bool backwards) {
+  if (!run.a.gain) return run_product<Part>(run, rows, backwards);
+  run_product<RawPart<Part>>(run, rows, backwards);
+  const Step s(run);
   for (int64_t row = 0; row < rows; ++row) {
     for (int gate = Part::kFirst; gate < Part::kFirst + Part::kGates; ++gate)
       s.scale[4 * row + gate] =
-          normalise(s.normed + row * s.gate_row + gate * s.padded, a.hidden, s.padded);
+          normalise(s.normed + row * s.gate_row + gate * s.padded, run.a.hidden, s.padded);
     int64_t u = 0;
-    for (; u + 4 * kLanes <= s.padded; u += 4 * kLanes) finish_normed<Part, 4>(a, s, row, u);
-    for (; u < s.padded; u += kLanes) finish_normed<Part, 1>(a, s, row, u);
+    for (; u + 4 * kLanes <= s.padded; u += 4 * kLanes) finish_normed<Part, 4>(run, row, u);
+    for (; u < s.padded; u += kLanes) finish_normed<Part, 1>(run, row, u);
   }
 }
 
 template <class... Parts>
 static inline void forward_over_time(const CellArgs& a, int64_t r0, int64_t r1) {
   for (int64_t position = a.first; position < a.last; ++position)
-    each_run(a, time_of(a, position), r0, r1, [&](const Step& s, int64_t rows) {
+    each_run(a, time_of(a, position), r0, r1, [&](const Run& run, int64_t rows) {
       bool backwards = position & 1;
-      ((run_part<Parts>(a, s, rows, backwards), backwards = !backwards), ...);
+      ((run_part<Parts>(run, rows, backwards), backwards = !backwards), ...);
     });
 }
 
@@ -361,7 +381,7 @@ struct BackProduct {
 
 // One row waits for latency: the parts run as parallel chains.
 template <int NV, int Parts>
-static inline void back_row(const BackProduct& p, int64_t row, int64_t strip) {
+HEADGATE_INLINE void back_row(const BackProduct& p, int64_t row, int64_t strip) {
   vf acc[Parts][NV];
   const float *a[Parts], *b[Parts];
   float* out = p.out + row * p.out_row + strip * kLanes;
@@ -416,8 +436,10 @@ static inline void back_product(const BackProduct& p, int64_t rows, int64_t stri
 
 // target[rows] += d(U seen) U over the gates [first, first + gates), of which `inner` holds gate
 // `apart` (-1: none).
-static inline void through_weights(const CellArgs& a, const Step& s, int first, int gates,
-                                   int apart, float* target, int64_t rows, bool backwards) {
+static inline void through_weights(const Run& run, int first, int gates, int apart, float* target,
+                                   int64_t rows, bool backwards) {
+  const CellArgs& a = run.a;
+  const Step s(run);
   BackProduct p{};
   p.parts = gates;
   p.k = a.hidden;
@@ -442,9 +464,9 @@ static inline void through_weights(const CellArgs& a, const Step& s, int first, 
 }
 
 // dLoss/dh of one vector: what later steps and what the layers above ask for.
-static inline vf whole_gradient(const CellArgs& a, const Step& s, int64_t at) {
+HEADGATE_INLINE vf whole_gradient(const Step& s, int64_t at) {
   const vf dh = add(load(s.grad + at), load(s.above + at));
-  if (a.keep_total) store(s.above + at, dh);
+  if (s.keep_total) store(s.above + at, dh);
   return dh;
 }
 
@@ -454,7 +476,7 @@ static inline vf whole_gradient(const CellArgs& a, const Step& s, int64_t at) {
 // The factors do not wait for dh, so a machine computes them while the step before is still
 // running.
 struct GruBack {
-  static inline void gradients(const CellArgs& a, const Step& s, int64_t row, int64_t u) {
+  HEADGATE_INLINE void gradients(const Step& s, int64_t row, int64_t u) {
     float* g = s.gates + row * s.gate_row + u;
     const int64_t at = row * s.padded + u;
     const vf one = set1(1.0f);
@@ -463,37 +485,36 @@ struct GruBack {
     const vf to_n = mul(kept, fnma(n, n, one)), to_q = mul(to_n, r);
     const vf to_r = mul(mul(to_q, load(s.inner + at)), sub(one, r));
     const vf to_z = mul(mul(z, kept), sub(load(s.h + at), n));
-    const vf dh = whole_gradient(a, s, at);
+    const vf dh = whole_gradient(s, at);
     store(g, mul(dh, to_r));
     store(g + s.padded, mul(dh, to_z));
     store(g + 2 * s.padded, mul(dh, to_n));
     store(s.inner + at, mul(dh, to_q));
     store(s.grad + at, mul(dh, z));
   }
-  static inline void through(const CellArgs& a, const Step& s, float* target, int64_t rows,
-                             bool backwards) {
-    through_weights(a, s, 0, 3, 2, target, rows, backwards);
+  static inline void through(const Run& run, float* target, int64_t rows, bool backwards) {
+    through_weights(run, 0, 3, 2, target, rows, backwards);
   }
 };
 
 struct GruBeforeBack {
-  static inline void gradients(const CellArgs& a, const Step& s, int64_t row, int64_t u) {
+  HEADGATE_INLINE void gradients(const Step& s, int64_t row, int64_t u) {
     float* g = s.gates + row * s.gate_row + u;
     const int64_t at = row * s.padded + u;
     const vf one = set1(1.0f);
     const vf z = load(g + s.padded), n = load(g + 2 * s.padded);
     const vf kept = sub(one, z), to_n = mul(kept, fnma(n, n, one));
     const vf to_z = mul(mul(z, kept), sub(load(s.h + at), n));
-    const vf dh = whole_gradient(a, s, at);
+    const vf dh = whole_gradient(s, at);
     store(g + s.padded, mul(dh, to_z));
     store(g + 2 * s.padded, mul(dh, to_n));
     store(s.grad + at, mul(dh, z));
     store(s.scratch + at, set1(0.0f));
   }
   // r meets h only within r * h, whose gradient is the candidate's.
-  static inline void through(const CellArgs& a, const Step& s, float* target, int64_t rows,
-                             bool backwards) {
-    through_weights(a, s, 2, 1, -1, s.scratch, rows, backwards);
+  static inline void through(const Run& run, float* target, int64_t rows, bool backwards) {
+    const Step s(run);
+    through_weights(run, 2, 1, -1, s.scratch, rows, backwards);
     for (int64_t row = 0; row < rows; ++row)
       for (int64_t u = 0; u < s.padded; u += kLanes) {
         float* g = s.gates + row * s.gate_row + u;
@@ -502,12 +523,12 @@ struct GruBeforeBack {
         store(target + at, add(load(target + at), passed));
         store(g, mul(mul(passed, load(s.seen + at)), sub(set1(1.0f), r)));
       }
-    through_weights(a, s, 0, 2, -1, target, rows, !backwards);
+    through_weights(run, 0, 2, -1, target, rows, !backwards);
   }
 };
 
 struct LstmBack {
-  static inline void gradients(const CellArgs& a, const Step& s, int64_t row, int64_t u) {
+  HEADGATE_INLINE void gradients(const Step& s, int64_t row, int64_t u) {
     float* g = s.gates + row * s.gate_row + u;
     const int64_t at = row * s.padded + u;
     const vf one = set1(1.0f);
@@ -516,7 +537,7 @@ struct LstmBack {
     const vf to_c = mul(o, fnma(c, c, one)), to_o = mul(mul(c, o), sub(one, o));
     const vf to_i = mul(mul(n, i), sub(one, i)), to_n = mul(i, fnma(n, n, one));
     const vf to_f = mul(mul(load(s.c + at), f), sub(one, f));
-    const vf dh = whole_gradient(a, s, at);
+    const vf dh = whole_gradient(s, at);
     const vf dc = fma(dh, to_c, load(s.grad_c + at));
     store(g, mul(dc, to_i));
     store(g + s.padded, mul(dc, to_f));
@@ -525,36 +546,35 @@ struct LstmBack {
     store(s.grad_c + at, mul(dc, f));
     store(s.grad + at, set1(0.0f));
   }
-  static inline void through(const CellArgs& a, const Step& s, float* target, int64_t rows,
-                             bool backwards) {
-    through_weights(a, s, 0, 4, -1, target, rows, backwards);
+  static inline void through(const Run& run, float* target, int64_t rows, bool backwards) {
+    through_weights(run, 0, 4, -1, target, rows, backwards);
   }
 };
 
 template <bool Tanh>
 struct RnnBack {
-  static inline void gradients(const CellArgs& a, const Step& s, int64_t row, int64_t u) {
+  HEADGATE_INLINE void gradients(const Step& s, int64_t row, int64_t u) {
     const int64_t at = row * s.padded + u;
-    const vf h = load(s.h_after + at), dh = whole_gradient(a, s, at);
+    const vf h = load(s.h_after + at), dh = whole_gradient(s, at);
     store(s.gates + row * s.gate_row + u,
           Tanh ? mul(dh, fnma(h, h, set1(1.0f))) : keep_where_positive(dh, h));
     store(s.grad + at, set1(0.0f));
   }
-  static inline void through(const CellArgs& a, const Step& s, float* target, int64_t rows,
-                             bool backwards) {
-    through_weights(a, s, 0, 1, -1, target, rows, backwards);
+  static inline void through(const Run& run, float* target, int64_t rows, bool backwards) {
+    through_weights(run, 0, 1, -1, target, rows, backwards);
   }
 };
 
 // With a mask, what passes the weights is collected apart and meets the mask on its way to h.
 template <class Back>
-static inline void step_back(const CellArgs& a, const Step& s, int64_t rows, bool backwards) {
+static inline void step_back(const Run& run, int64_t rows, bool backwards) {
+  const Step s(run);
   for (int64_t row = 0; row < rows; ++row)
-    for (int64_t u = 0; u < s.padded; u += kLanes) Back::gradients(a, s, row, u);
-  if (!s.mask) return Back::through(a, s, s.grad, rows, backwards);
+    for (int64_t u = 0; u < s.padded; u += kLanes) Back::gradients(s, row, u);
+  if (!s.masked) return Back::through(run, s.grad, rows, backwards);
   const int64_t size = rows * s.padded;
   for (int64_t at = 0; at < size; at += kLanes) store(s.through + at, set1(0.0f));
-  Back::through(a, s, s.through, rows, backwards);
+  Back::through(run, s.through, rows, backwards);
   for (int64_t at = 0; at < size; at += kLanes)
     store(s.grad + at, fma(load(s.through + at), load(s.mask + at), load(s.grad + at)));
 }
@@ -563,7 +583,7 @@ template <class Back>
 static inline void backward_over_time(const CellArgs& a, int64_t r0, int64_t r1) {
   for (int64_t position = a.last - 1; position >= a.first; --position)
     each_run(a, time_of(a, position), r0, r1,
-             [&](const Step& s, int64_t rows) { step_back<Back>(a, s, rows, position & 1); });
+             [&](const Run& run, int64_t rows) { step_back<Back>(run, rows, position & 1); });
 }
 
 static void cell_backward(const CellArgs& a, int64_t r0, int64_t r1) {

@@ -6,6 +6,17 @@
 // picked by the linker for a narrower machine.
 //
 // Tile shape: kRowTile rows x 3 vectors of accumulators fill the register file.
+
+// Sums in an array stay in registers only where the function that adds to them is inlined.
+#if defined(_MSC_VER)
+#define HEADGATE_METHOD __forceinline
+#define HEADGATE_APART static __declspec(noinline)
+#else
+#define HEADGATE_METHOD __attribute__((always_inline)) inline
+#define HEADGATE_APART __attribute__((noinline)) static
+#endif
+#define HEADGATE_INLINE static HEADGATE_METHOD
+
 #if defined(HEADGATE_VEC_AVX512)
 
 constexpr int kLanes = 16;
@@ -190,7 +201,7 @@ static inline void transpose8x8(const float* src, int64_t lds, float* dst, int64
 struct ExpParts {
   vf s, p;
 };
-static inline ExpParts exp_parts(vf y) {
+HEADGATE_INLINE ExpParts exp_parts(vf y) {
   const vf magic = set1(12582912.0f);  // 1.5 * 2^23: leaves round(y / ln 2) in the low bits
   const vf t = fma(y, set1(1.44269504f), magic);
   const vf n = sub(t, magic);
@@ -205,7 +216,7 @@ static inline ExpParts exp_parts(vf y) {
 }
 
 // 1 / (1 + exp(-x)). NaN in, NaN out.
-static inline vf sigmoid(vf x) {
+HEADGATE_INLINE vf sigmoid(vf x) {
   const vf y = min_or_nan(set1(88.3f), max_or_nan(set1(-87.3f), sub(set1(0.0f), x)));
   const ExpParts e = exp_parts(y);
   return div(set1(1.0f), fma(e.s, e.p, add(e.s, set1(1.0f))));
@@ -213,7 +224,7 @@ static inline vf sigmoid(vf x) {
 
 // With e = exp(-2|x|), tanh(|x|) = (1 - e) / (1 + e), each part rounded once from e's exact split;
 // 1 + e lies in (1, 2], where its rounding costs half of what 1 + exp(2|x|) would. NaN in, NaN out.
-static inline vf tanh(vf x) {
+HEADGATE_INLINE vf tanh(vf x) {
   const vf magnitude = abs(x);
   const vf y = max_or_nan(set1(-20.0f), sub(set1(0.0f), add(magnitude, magnitude)));
   const ExpParts e = exp_parts(y);

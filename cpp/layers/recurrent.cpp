@@ -14,6 +14,12 @@ double row_cost(int64_t gates, int64_t hidden, int64_t padded) {
   return static_cast<double>(2 * gates * hidden * padded) / 40.0 + static_cast<double>(padded);
 }
 
+// What a cell carries through time: values before the first step of every sequence, and after every
+// step.
+struct Track {
+  float *initial, *out;
+};
+
 // One direction: where its parameters begin, and its part of the workspace.
 struct Direction {
   int64_t weight_ih, weight_hh, bias_ih, bias_hh, norm_ih, norm_hh;
@@ -246,39 +252,38 @@ class Recurrent final : public Layer {
     for (int64_t at = 0; at < sequences_ * hp_; ++at) to[at] = from[at] * d->mask[at];
   }
 
-  // Pointers that a cell has no use for stand for another buffer: they are moved, never read.
   CellArgs arguments(const Pass& pass, const Io& io, const Direction& d) const {
     const bool reverse = &d != directions_.data(), masked = pass.training && d.mask;
-    const Track state = track(d.states, reverse);
-    float* none = d.gates;
-    const auto or_none = [&](float* p) { return p ? p : none; };
     CellArgs args{};
     args.cell = cell_;
     args.reverse = reverse;
     args.hidden = hidden_;
     args.padded = hp_;
+    args.gate_row = gates_ * hp_;
     args.steps = pass.rows.steps;
     args.count = pass.rows.count.data();
     args.offset = pass.rows.offset.data();
     args.gates = d.gates;
     args.inner = d.inner;
-    args.state = state;
-    args.seen = masked ? track(d.seen, reverse) : state;
-    args.memory = d.memories ? track(d.memories, reverse) : state;
+    args.initial = reverse ? total_ : 0;
+    args.lead = reverse ? 0 : sequences_;
+    args.state = d.states;
+    args.seen = masked ? d.seen : d.states;
+    args.memory = d.memories;
     args.mask = masked ? d.mask : nullptr;
     args.packed = d.packed;
     args.bias_hidden = d.bias_hidden;
     args.packed_back = d.packed_back;
-    args.grad_out = directions_.size() == 1 ? or_none(io.dy) : or_none(d.grad_out);
+    args.grad_out = directions_.size() == 1 ? io.dy : d.grad_out;
     args.keep_total = pass.keep_hidden_gradients;
-    args.grad_state = or_none(d.grad_state);
-    args.grad_memory = or_none(d.grad_memory);
-    args.grad_seen = or_none(d.grad_seen);
-    args.scratch = or_none(d.scratch);
+    args.grad_state = d.grad_state;
+    args.grad_memory = d.grad_memory;
+    args.grad_seen = d.grad_seen;
+    args.scratch = d.scratch;
     args.gain = d.gain;
-    args.normed = or_none(d.normed);
-    args.scale = or_none(d.scale);
-    args.raw = or_none(d.raw);
+    args.normed = d.normed;
+    args.scale = d.scale;
+    args.raw = d.raw;
     return args;
   }
 
