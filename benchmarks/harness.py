@@ -174,19 +174,20 @@ class Entry:
 Check = Callable[[Result, dict[str, Any]], str]
 
 
-def shown(entry: Entry) -> str:
-    """Which of a job's many lines this is, for the progress on the terminal."""
-    if "shape" not in entry.options:
-        return ""
-    network = entry.options.get("network", {})
-    words = [f"{key}={value}" for key, value in network.items()]
-    return " ".join(["", str(tuple(entry.options["shape"])), *words, f"on {entry.worker.threads}"])
+def naming(entry: Entry) -> str:
+    """Which of the many lines this is: peer, job, and the shape and network where it has them."""
+    words = [f"{entry.worker.name}: {entry.job}"]
+    if "shape" in entry.options:
+        words.append(str(entry.options["shape"]))
+        words += [f"{key}={value}" for key, value in entry.options.get("network", {}).items()]
+        words.append(f"on {entry.worker.threads}")
+    return " ".join(words)
 
 
 def verify(entries: list[Entry], check: Check, say: Callable[[str], None]) -> None:
     """Run every entry once, untimed; what disagrees gets a ``fault`` and is not timed."""
     for entry in entries:
-        say(f"checking {entry.worker.name}: {entry.job}{shown(entry)}")
+        say(f"checking {naming(entry)}")
         entry.result = entry.worker.ask(entry.job, **entry.options)
         entry.fault = entry.result.get("error") or check(entry.result, entry.options)
 
