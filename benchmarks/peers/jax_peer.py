@@ -205,7 +205,7 @@ class JaxPeer(Peer):
         del repeat
         weights, x = jobs.inference_case()
         w, _ = self.start(weights)
-        zeros = self.jax.numpy.zeros((1, jobs.INFERENCE_H))
+        zeros = self.jax.numpy.zeros((1, jobs.INFERENCE_SHAPE[3]))
         steps = self.jax.numpy.asarray(x.transpose(1, 0, 2))
         calls = {}
         for unroll in UNROLL:
