@@ -7,6 +7,8 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 PEERS ?=
+ONLY ?=
+SEED ?= 0
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -35,7 +37,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
 		printf '  %-16s %s\n' "$$name" "$$text"; done
 
-.PHONY: demo test test-neighbours bench lint wheel sanitize clean
+.PHONY: demo test test-neighbours bench bench-random lint wheel sanitize clean
 demo: .venv/.headgate  ## the package at work: two sine networks and a sunspot forecast, into demo/
 	@.venv/bin/headgate demo
 
@@ -45,9 +47,12 @@ test: .venv-test/.headgate  ## all tests that need no deep-learning library
 test-neighbours: .venv-neighbours/.headgate  ## the tests that compare with PyTorch and ONNX Runtime
 	@.venv-neighbours/bin/python -m pytest -m neighbours $(PYTEST_ARGS)
 
-MORE_PEERS := $(filter-out torch onnxruntime,$(subst $(COMMA), ,$(PEERS)))
-bench: .venv-bench/.headgate $(if $(MORE_PEERS),.venv-bench/.all-peers) dist/.built  ## times beside PyTorch and ONNX Runtime (PEERS=all: JAX and Keras too)
-	@PEERS="$(PEERS)" .venv-bench/bin/python benchmarks/bench.py
+MORE_PEERS := $(filter-out torch onnxruntime openvino numpy,$(subst $(COMMA), ,$(PEERS)))
+bench: .venv-bench/.headgate $(if $(MORE_PEERS),.venv-bench/.all-peers) dist/.built  ## times beside PyTorch, ONNX Runtime and OpenVINO (PEERS=all: JAX and Keras too; ONLY=grid,inference: those alone)
+	@PEERS="$(PEERS)" .venv-bench/bin/python benchmarks/bench.py $(if $(ONLY),--only $(ONLY))
+
+bench-random: .venv-bench/.headgate  ## training steps beside PyTorch at 60 random shapes (SEED=0)
+	@PEERS= .venv-bench/bin/python benchmarks/bench.py --only random --threads 1 --seed $(SEED)
 
 lint: .venv-test/.packages  ## ruff, mypy, clang-format: reports, changes nothing
 	@failed=0; \
@@ -145,7 +150,7 @@ endef
 $(eval $(call environment,.venv,,))
 $(eval $(call environment,.venv-test,[test$(COMMA)lint],))
 $(eval $(call environment,.venv-neighbours,[test],$(TORCH) onnxruntime onnx))
-$(eval $(call environment,.venv-bench,,$(TORCH) onnxruntime onnx))
+$(eval $(call environment,.venv-bench,,$(TORCH) onnxruntime onnx openvino))
 $(eval $(call environment,.venv-sanitize,[test],))
 $(foreach folder,.venv .venv-test .venv-neighbours .venv-bench,$(eval $(call installed,$(folder))))
 

@@ -1,6 +1,7 @@
 """Measure headgate beside its peers: the same jobs, the same first weights, the same losses.
 
-    python benchmarks/bench.py [--peers all] [--quick] [--threads 1] [--json FILE]
+    python benchmarks/bench.py [--only grid,inference] [--peers all] [--quick] [--threads 1 2]
+                               [--seed 0] [--json FILE]
 
 Nothing is timed before its result was checked against PyTorch's. README.md beside this file says
 how the figures come about.
@@ -14,6 +15,7 @@ import os
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +23,27 @@ from typing import Any
 
 import jobs
 from harness import (
+    CORES,
     DEFAULT_PEERS,
     PEERS,
     Check,
     Entry,
     Result,
-    Worker,
+    Workers,
     import_seconds,
-    pin,
     time_interleaved,
     verify,
 )
+from shapes import (
+    Bench,
+    check_outputs,
+    faultless,
+    inference_grid,
+    random_shapes,
+    training_grid,
+    variants,
+)
+from tables import duration, table, verdict
 
 IMPORT_TARGET_MS, WHEEL_TARGET_MB = 30, 3
 
@@ -64,13 +76,6 @@ def check_windows(result: Result, options: dict[str, Any]) -> str:
     return ""
 
 
-def check_inference(result: Result, options: dict[str, Any]) -> str:
-    """Every output within 1e-5 of the equations in float64."""
-    del options
-    error = result["max_error"]
-    return "" if error <= 1e-5 else f"an output is off by {error:.1e}; at most 1e-5 is allowed"
-
-
 @dataclass(frozen=True)
 class Job:
     """A table: who takes part and in which way, what is checked, and what is printed."""
@@ -84,8 +89,8 @@ class Job:
     slow: tuple[str, ...] = ()
 
 
-JOBS = (
-    Job(
+JOBS = {
+    "sine": Job(
         "sine one by one: GRU(1 -> 16), batch 1, T 20, 150 epochs of 38 updates",
         (
             ("headgate", "sine", None),
@@ -99,7 +104,7 @@ JOBS = (
         quick_epochs=15,
         slow=("torch",),
     ),
-    Job(
+    "windows": Job(
         "sine windows: GRU(1 -> 50), batch 32, T 10, 50 epochs of 25 updates",
         (
             ("headgate", "windows", None),
@@ -117,27 +122,29 @@ JOBS = (
         quick_epochs=10,
         slow=("torch", "keras-tensorflow", "keras-jax"),
     ),
-    Job(
-        "inference: GRU(32 -> 64), batch 1, T 200, all outputs",
+    "sequence": Job(
+        "inference of one sequence: GRU(32 -> 64), batch 1, T 200, all outputs",
         (
             ("headgate", "inference", None),
             ("onnxruntime", "inference", 1.5),
+            ("openvino", "inference", None),
             ("torch", "inference", 20),
             ("jax", "inference", None),
         ),
-        check_inference,
+        check_outputs,
         {"max_error": ("largest error", ".1e")},
     ),
-)
+}
 
 
-def run_job(job: Job, workers: dict[str, Worker], quick: bool) -> list[Entry]:
+def run_job(job: Job, workers: Workers, threads: int, quick: bool) -> list[Entry]:
     """Check, then time, every line whose peer is here."""
     entries = []
     for peer, way, target in job.lines:
-        if peer not in workers or workers[peer].absent:
+        worker = workers.get(peer, threads)
+        if worker is None:
             continue
-        entry = Entry(workers[peer], way, target=target)
+        entry = Entry(worker, way, target=target)
         if quick and peer in job.slow:
             entry.options = {"epochs": job.quick_epochs}
             entry.scale = job.total_epochs / job.quick_epochs
@@ -150,29 +157,6 @@ def run_job(job: Job, workers: dict[str, Worker], quick: bool) -> list[Entry]:
 # -- tables ------------------------------------------------------------------------------------
 
 
-def duration(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} us"
-
-
-def table(headings: list[str], rows: list[list[str]]) -> str:
-    """Markdown, padded so that it reads well in a terminal."""
-    widths = [max(len(row[k]) for row in [headings, *rows]) for k in range(len(headings))]
-    lines = [headings, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
-        for line in lines
-    )
-
-
-def verdict(ratio: float, target: float | None) -> str:
-    if target is None:
-        return ""
-    return f"{target:g} x: {'reached' if ratio >= target else 'MISSED'}"
-
-
 def job_table(job: Job, entries: list[Entry]) -> str:
     ours = next((e.seconds for e in entries if e.worker.name == "headgate"), None)
     rows = []
@@ -181,7 +165,7 @@ def job_table(job: Job, entries: list[Entry]) -> str:
         if entry.fault or entry.seconds is None:
             row += [f"NOT TIMED: {entry.fault}", "", "", ""]
         else:
-            low, high = (bound(entry.rounds) * entry.scale for bound in (min, max))
+            low, high = entry.span
             took = duration(entry.seconds)
             if entry.scale != 1:
                 took += f" (1/{entry.scale:g} of the epochs, scaled)"
@@ -269,51 +253,108 @@ def choose_peers(names: list[str] | None) -> list[str]:
     return ["headgate", *[name for name in PEERS if name in (wanted or DEFAULT_PEERS)]]
 
 
+SECTIONS: dict[str, Callable[[Bench], tuple[Any, bool]]] = {
+    "grid": training_grid,
+    "variants": variants,
+    "inference": inference_grid,
+    "random": random_shapes,
+}
+NAMES = (*JOBS, *SECTIONS, "imports", "wheel")
+
+
+def names_of(text: str) -> list[str]:
+    """The parts that ``--only`` names, in the order in which they are run."""
+    wanted = set(text.replace(",", " ").split())
+    unknown = sorted(wanted - set(NAMES))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown: {unknown}; known are: {' '.join(NAMES)}")
+    return [name for name in NAMES if name in wanted]
+
+
+def thread_count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError
+    return count
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--peers", nargs="+", metavar="NAME", help="all, or some of: " + ", ".join(PEERS)
     )
+    parser.add_argument(
+        "--only",
+        type=names_of,
+        default=[name for name in NAMES if name != "random"],
+        metavar="NAME,...",
+        help=f"some of: {', '.join(NAMES)} (default: all but random)",
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rounds, slow peers in part")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each peer (default 1)")
+    parser.add_argument(
+        "--threads",
+        type=thread_count,
+        nargs="+",
+        default=[1, 2],
+        metavar="N",
+        help="threads of each peer: grid and inference take all (default 1 2), the rest the first",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the random shapes (default 0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     return parser.parse_args()
 
 
 def measure(
-    workers: dict[str, Worker], options: argparse.Namespace, show: Callable[[str], None]
-) -> tuple[dict[str, Any], bool]:
+    workers: Workers, options: argparse.Namespace, show: Callable[[str], None]
+) -> tuple[Result, bool]:
     """All tables; the figures, and whether every result was right."""
-    figures: dict[str, Any] = {"processor": processor(), "threads": options.threads, "jobs": {}}
+    one = options.threads[0]
+    bench = Bench(workers, options.threads, options.quick, say, show, options.seed)
+    figures: Result = {"processor": processor(), "threads": options.threads, "jobs": {}}
     right = True
-    for job in JOBS:
-        entries = run_job(job, workers, options.quick)
-        show(f"\n### {job.title}\n\n{job_table(job, entries)}")
-        figures["jobs"][job.title] = [entry.as_dict() for entry in entries]
-        right = right and not any(entry.fault for entry in entries)
+    for name in options.only:
+        begin = time.monotonic()
+        if name in JOBS:
+            job = JOBS[name]
+            entries = run_job(job, workers, one, options.quick)
+            show(f"\n### {job.title}\n\n{job_table(job, entries)}")
+            figures["jobs"][job.title] = [entry.as_dict() for entry in entries]
+            right = right and faultless(entries)
+        elif name in SECTIONS:
+            figures[name], sound = SECTIONS[name](bench)
+            right = right and sound
+        elif name == "imports":
+            figures[name] = report_imports(5 if options.quick else 15, one)
+        else:
+            figures[name] = report_wheel()
+        say(f"{name} took {time.monotonic() - begin:.0f} s")
+    figures["peaks"] = bench.peaks
     return figures, right
 
 
 def main() -> int:
     options = arguments()
     peers = choose_peers(options.peers)
-    cores = pin(options.threads)
-    workers = {name: Worker(name, options.threads) for name in dict.fromkeys(peers)}
-    held = f"held to core {', '.join(map(str, cores))}" if cores else "not held to cores"
-    print(f"{processor()}, {options.threads} thread(s) for each peer, {held}")
-    for name, worker in workers.items():
-        print(f"- {name}: {worker.version or 'absent (' + worker.absent + ')'}")
+    fitting = [count for count in options.threads if count <= len(CORES) or not CORES]
+    left_out = sorted(set(options.threads) - set(fitting))
+    options.threads = fitting or [len(CORES)]
+    workers = Workers(peers)
+    held = "each held to as many cores" if CORES else "not held to cores"
+    print(f"{processor()}, {' and '.join(map(str, options.threads))} thread(s), {held}")
+    if left_out:
+        print(f"only {len(CORES)} core(s) here: not measured on {left_out} threads")
     try:
+        for name in peers:
+            worker = workers.start(name, options.threads[0])
+            print(f"- {name}: {worker.version or 'absent (' + worker.absent + ')'}", flush=True)
         figures, right = measure(workers, options, lambda text: print(text, flush=True))
+        here = workers.get("headgate", options.threads[0]) is not None
     finally:
-        for worker in workers.values():
-            worker.close()
-    figures["imports"] = report_imports(5 if options.quick else 15, options.threads)
-    figures["wheel"] = report_wheel()
+        workers.close()
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    if workers["headgate"].absent:
+    if not here:
         print("\nheadgate is not installed here: nothing was compared with it", file=sys.stderr)
         right = False
     return 0 if right else 1

@@ -21,11 +21,13 @@ PEERS: dict[str, tuple[str, dict[str, str]]] = {
     "headgate": ("peers.headgate_peer", {}),
     "torch": ("peers.torch_peer", {}),
     "onnxruntime": ("peers.onnx_peer", {}),
+    "openvino": ("peers.openvino_peer", {}),
+    "numpy": ("peers.numpy_peer", {}),
     "jax": ("peers.jax_peer", {}),
     "keras-tensorflow": ("peers.keras_peer", {"KERAS_BACKEND": "tensorflow"}),
     "keras-jax": ("peers.keras_peer", {"KERAS_BACKEND": "jax"}),
 }
-DEFAULT_PEERS = ("torch", "onnxruntime")
+DEFAULT_PEERS = ("torch", "onnxruntime", "openvino", "numpy")
 
 
 def thread_environment(threads: int) -> dict[str, str]:
@@ -45,12 +47,14 @@ def thread_environment(threads: int) -> dict[str, str]:
     }
 
 
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
 def pin(threads: int) -> list[int]:
-    """Keep this process and all it starts on ``threads`` cores, where the system can."""
-    if not hasattr(os, "sched_setaffinity"):
-        return []
-    cores = sorted(os.sched_getaffinity(0))[-threads:]
-    os.sched_setaffinity(0, cores)
+    """Keep this process and all it starts from now on ``threads`` cores, where the system can."""
+    cores = CORES[-threads:]
+    if cores:
+        os.sched_setaffinity(0, cores)
     return cores
 
 
@@ -59,9 +63,10 @@ class Worker:
 
     def __init__(self, name: str, threads: int) -> None:
         module, extra = PEERS[name]
-        self.name, self.version, self.absent = name, "", ""
+        self.name, self.threads, self.version, self.absent = name, threads, "", ""
         self.jobs: list[str] = []
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (close() closes it)
+        pin(threads)
         self.process = subprocess.Popen(
             [sys.executable, "-m", module],
             cwd=HERE,
@@ -102,6 +107,31 @@ class Worker:
         self.log.close()
 
 
+class Workers:
+    """The chosen peers' processes, each started when it is first needed."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self._started: dict[tuple[str, int], Worker] = {}
+
+    def get(self, name: str, threads: int) -> Worker | None:
+        """The worker for so many threads; None when it was not chosen or is not installed."""
+        if name not in self.names:
+            return None
+        worker = self.start(name, threads)
+        return None if worker.absent else worker
+
+    def start(self, name: str, threads: int) -> Worker:
+        key = name, threads
+        if key not in self._started:
+            self._started[key] = Worker(name, threads)
+        return self._started[key]
+
+    def close(self) -> None:
+        for worker in self._started.values():
+            worker.close()
+
+
 @dataclass
 class Entry:
     """One line of a table: a peer, one of its ways to do a job, and what it took."""
@@ -109,7 +139,7 @@ class Entry:
     worker: Worker
     job: str
     options: dict[str, Any] = field(default_factory=dict)
-    scale: float = 1.0  # of the seconds, when only part of the epochs is run
+    scale: float = 1.0  # of the seconds, when a run is only part of a job, or several of it
     target: float | None = None  # how many times headgate's time this should take
     result: Result = field(default_factory=dict)
     fault: str = ""
@@ -119,12 +149,19 @@ class Entry:
     def seconds(self) -> float | None:
         return statistics.median(self.rounds) * self.scale if self.rounds else None
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """Seconds of the quickest and of the slowest round."""
+        return min(self.rounds) * self.scale, max(self.rounds) * self.scale
+
     def as_dict(self) -> Result:
         measured = {key: value for key, value in self.result.items() if key != "seconds"}
         return {
             "peer": self.worker.name,
             "version": self.worker.version,
+            "threads": self.worker.threads,
             "job": self.job,
+            "options": self.options,
             "seconds": self.seconds,
             "rounds": [value * self.scale for value in self.rounds],
             "scaled_by": self.scale,
@@ -137,10 +174,20 @@ class Entry:
 Check = Callable[[Result, dict[str, Any]], str]
 
 
+def naming(entry: Entry) -> str:
+    """Which of the many lines this is: peer, job, and the shape and network where it has them."""
+    words = [f"{entry.worker.name}: {entry.job}"]
+    if "shape" in entry.options:
+        words.append(str(entry.options["shape"]))
+        words += [f"{key}={value}" for key, value in entry.options.get("network", {}).items()]
+        words.append(f"on {entry.worker.threads}")
+    return " ".join(words)
+
+
 def verify(entries: list[Entry], check: Check, say: Callable[[str], None]) -> None:
     """Run every entry once, untimed; what disagrees gets a ``fault`` and is not timed."""
     for entry in entries:
-        say(f"checking {entry.worker.name}: {entry.job}")
+        say(f"checking {naming(entry)}")
         entry.result = entry.worker.ask(entry.job, **entry.options)
         entry.fault = entry.result.get("error") or check(entry.result, entry.options)
 
@@ -176,6 +223,7 @@ def import_seconds(
     statements: list[str], rounds: int, threads: int
 ) -> dict[str, list[float] | str]:
     """Seconds that a statement takes in a fresh process, by turns; or why it failed."""
+    pin(threads)
     times: dict[str, list[float] | str] = {statement: [] for statement in statements}
     environment = os.environ | thread_environment(threads)
     for k in range(rounds + 1):

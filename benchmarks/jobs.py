@@ -6,21 +6,39 @@ Shape letters: N batch, T time, I inputs, H hidden units.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 Weights = dict[str, Array]
+Shape = tuple[int, int, int, int]  # N, T, I, H
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 
 SINE_EPOCHS, SINE_HIDDEN, SINE_RATE = 150, 16, 5e-4
 WINDOW_EPOCHS, WINDOW_HIDDEN, WINDOW_RATE, WINDOW_BATCH = 50, 50, 1e-3, 32
-INFERENCE_T, INFERENCE_I, INFERENCE_H = 200, 32, 64
+INFERENCE_SHAPE: Shape = (1, 200, 32, 64)
+STEP_RATE = 1e-3
+GATES = {"gru": 3, "lstm": 4}
+
+# Whole training steps and inference are measured here -> the target of the former, times PyTorch.
+GRID: dict[Shape, float] = {
+    (1, 20, 1, 16): 500,
+    (1, 200, 32, 64): 80,
+    (32, 10, 1, 50): 12,
+    (32, 50, 16, 64): 6,
+    (32, 100, 64, 128): 3,
+    (64, 100, 128, 256): 1.7,
+    (64, 50, 512, 512): 1.25,
+}
 
 
 @dataclass(frozen=True)
@@ -112,17 +130,22 @@ def sine_rollout_mse() -> float:
 
 
 def gru_weights(inputs: int, hidden: int, seed: int, *, outputs: int = 0) -> Weights:
-    """Weights drawn as PyTorch draws them, uniform in +-1/sqrt(H); gate order r, z, n.
+    """Weights of a GRU as PyTorch names and draws them; with ``outputs`` a linear head is added."""
+    return cell_weights("gru", inputs, hidden, seed, outputs=outputs)
 
-    With ``outputs`` a linear head is added.
+
+def cell_weights(cell: str, inputs: int, hidden: int, seed: int, *, outputs: int = 0) -> Weights:
+    """Weights drawn as PyTorch draws them, uniform in +-1/sqrt(H).
+
+    ``cell`` is "gru" (gate order r, z, n) or "lstm" (i, f, g, o); parameters are called after it.
     """
     draw = np.random.default_rng(seed)
-    bound = hidden**-0.5
+    bound, rows = hidden**-0.5, GATES[cell] * hidden
     shapes: dict[str, tuple[int, ...]] = {
-        "gru.weight_ih_l0": (3 * hidden, inputs),
-        "gru.weight_hh_l0": (3 * hidden, hidden),
-        "gru.bias_ih_l0": (3 * hidden,),
-        "gru.bias_hh_l0": (3 * hidden,),
+        f"{cell}.weight_ih_l0": (rows, inputs),
+        f"{cell}.weight_hh_l0": (rows, hidden),
+        f"{cell}.bias_ih_l0": (rows,),
+        f"{cell}.bias_hh_l0": (rows,),
     }
     if outputs:
         shapes |= {"head.weight": (outputs, hidden), "head.bias": (outputs,)}
@@ -146,28 +169,150 @@ def window_errors(epochs: int) -> dict[str, float]:
     return recorded[epochs]
 
 
-def inference_case() -> tuple[Weights, Array]:
-    """Weights of a GRU(32 -> 64) and one input sequence (1, 200, 32)."""
-    x = np.random.default_rng(3).standard_normal((1, INFERENCE_T, INFERENCE_I))
-    return gru_weights(INFERENCE_I, INFERENCE_H, seed=2), x.astype(np.float32)
+def as_shape(sizes: Sequence[int]) -> Shape:
+    """A shape that came as a JSON list."""
+    n, steps, inputs, hidden = sizes
+    return n, steps, inputs, hidden
 
 
-def inference_reference() -> NDArray[np.float64]:
-    """The outputs (200, 64) of :func:`inference_case` in float64, by the plain equations."""
-    weights, x = inference_case()
-    w = {name.split(".")[1]: value.astype(np.float64) for name, value in weights.items()}
-    state = np.zeros(INFERENCE_H)
-    outputs = np.empty((INFERENCE_T, INFERENCE_H))
-    for t, row in enumerate(x[0].astype(np.float64)):
-        xr, xz, xn = np.split(w["weight_ih_l0"] @ row + w["bias_ih_l0"], 3)
-        hr, hz, hn = np.split(w["weight_hh_l0"] @ state + w["bias_hh_l0"], 3)
-        r, z = 1 / (1 + np.exp(-(xr + hr))), 1 / (1 + np.exp(-(xz + hz)))
-        state = (1 - z) * np.tanh(xn + r * hn) + z * state
-        outputs[t] = state
+# -- inference ---------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def inference_case(shape: Shape = INFERENCE_SHAPE) -> tuple[Weights, Array]:
+    """Weights of a GRU(I -> H) and input sequences (N, T, I)."""
+    n, steps, inputs, hidden = shape
+    x = np.random.default_rng(3).standard_normal((n, steps, inputs))
+    return gru_weights(inputs, hidden, seed=2), x.astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def inference_reference(shape: Shape = INFERENCE_SHAPE) -> NDArray[np.float64]:
+    """The outputs (N, T, H) of :func:`inference_case` in float64, by the plain equations."""
+    return states(*inference_case(shape))
+
+
+def inference_error(outputs: NDArray[np.floating], shape: Shape = INFERENCE_SHAPE) -> float:
+    """Largest absolute difference of outputs (N, T, H) from :func:`inference_reference`."""
+    difference = np.asarray(outputs, np.float64) - inference_reference(shape)
+    return float(np.abs(difference).max())
+
+
+def states(
+    weights: Weights,
+    x: NDArray[np.floating],
+    *,
+    cell: str = "gru",
+    reset_after: bool = True,
+    layer_norm: bool = False,
+    **training: Any,
+) -> NDArray[np.float64]:
+    """States (N, T, H) of one recurrent layer in float64, by the plain equations.
+
+    ``weights`` may hold other layers too. The keywords are those of ``headgate.Network``; those
+    that matter in training alone are accepted and ignored.
+    """
+    del training
+    prefix = f"{cell}."
+    w = {
+        name.removeprefix(prefix).removesuffix("_l0"): value.astype(np.float64)
+        for name, value in weights.items()
+        if name.startswith(prefix)
+    }
+    hidden = w["weight_hh"].shape[1]
+
+    def product(side: str, gate: int, v: NDArray[np.float64]) -> NDArray[np.float64]:
+        rows = slice(gate * hidden, (gate + 1) * hidden)
+        value = v @ w[f"weight_{side}"][rows].T
+        if layer_norm:
+            value = value - value.mean(-1, keepdims=True)
+            scale = np.sqrt((value**2).mean(-1, keepdims=True) + 1e-5)
+            value = w[f"norm_{side}"][rows] * value / scale
+        bias = w[f"bias_{side}"][rows]
+        return value + bias if bias.size else value  # reset_after=False: n has one bias
+
+    def sigmoid(v: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 1 / (1 + np.exp(-v))
+
+    h = c = np.zeros((len(x), hidden))
+    outputs = np.empty((*x.shape[:2], hidden))
+    for t in range(x.shape[1]):
+        u = x[:, t].astype(np.float64)
+        if cell == "lstm":
+            i, f, g, o = (product("ih", k, u) + product("hh", k, h) for k in range(4))
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+        else:
+            r, z = (sigmoid(product("ih", k, u) + product("hh", k, h)) for k in range(2))
+            recurrent = r * product("hh", 2, h) if reset_after else product("hh", 2, r * h)
+            h = (1 - z) * np.tanh(product("ih", 2, u) + recurrent) + z * h
+        outputs[:, t] = h
     return outputs
 
 
-def inference_error(outputs: NDArray[np.floating]) -> float:
-    """Largest absolute difference of outputs (200, 64) from :func:`inference_reference`."""
-    difference = np.asarray(outputs, np.float64) - inference_reference()
-    return float(np.abs(difference).max())
+# -- whole training steps at a shape -----------------------------------------------------------
+
+
+def products(shape: Shape, *, training: bool, cell: str = "gru") -> int:
+    """Floating-point operations of the matrix products that a pass over one batch must do.
+
+    Forward W x and U h; in training also the gradients of W, U and h, but not that of x, which
+    nobody needs. The head is left out: it is 1/H of a gate.
+    """
+    n, steps, inputs, hidden = shape
+    passes = 2 * inputs + 3 * hidden if training else inputs + hidden
+    return 2 * n * steps * GATES[cell] * hidden * passes
+
+
+def updates_per_epoch(shape: Shape) -> int:
+    """How many updates are timed as one epoch: about 0.1 s of PyTorch, from 2 to 40.
+
+    A rough estimate of PyTorch's step is enough: 0.1 ms for a step of time and 50 GFLOP/s.
+    """
+    estimate = 1e-4 * shape[1] + products(shape, training=True) / 50e9
+    return max(2, min(40, round(0.1 / estimate)))
+
+
+@dataclass(frozen=True)
+class StepJob:
+    """One epoch of training at a shape: as many batches of N as :func:`updates_per_epoch` says."""
+
+    x: Array  # (updates * N, T, I) standard normal
+    y: Array  # (updates * N, T, 1) made of this and the last step's first feature
+
+
+@lru_cache(maxsize=1)
+def step_job(shape: Shape) -> StepJob:
+    n, steps, inputs, _ = shape
+    x = np.random.default_rng(4).standard_normal((updates_per_epoch(shape) * n, steps, inputs))
+    y = 0.5 + 0.5 * x[:, :, :1]
+    y[:, 1:] += 0.3 * x[:, :-1, :1]
+    return StepJob(x.astype(np.float32), y.astype(np.float32))
+
+
+def step_weights(shape: Shape, cell: str) -> Weights:
+    """First weights of a training step: a cell and a linear head of one output."""
+    return cell_weights(cell, shape[2], shape[3], seed=5, outputs=1)
+
+
+RANDOM_TOPS = (128, 300, 600, 600)  # the largest N, T, I, H that are drawn; the smallest is 1
+RANDOM_WORK = 20e9  # floating-point operations of a step
+
+
+def draw_shapes(count: int, seed: int) -> list[tuple[Shape, int]]:
+    """Shapes drawn log-uniformly up to ``RANDOM_TOPS``, each with the T that was drawn.
+
+    Where a step would be more work than ``RANDOM_WORK`` (some 0.3 s), T is shortened to what
+    fits: the matrices that decide a shape's speed are then still as large as drawn.
+    """
+    draw = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(count):
+        # floor(e^u), u uniform in [0, log(top + 1)): every whole number from 1 to top
+        n, steps, inputs, hidden = (
+            min(top, math.floor(math.exp(draw.uniform(0, math.log(top + 1)))))
+            for top in RANDOM_TOPS
+        )
+        one = products((n, 1, inputs, hidden), training=True)
+        drawn.append(((n, max(1, min(steps, int(RANDOM_WORK // one))), inputs, hidden), steps))
+    return drawn

@@ -46,13 +46,30 @@ def time_calls(call: Callable[[], Any], seconds: float = 0.2) -> list[float]:
     return times
 
 
-def quickest(variants: dict[str, Callable[[], Any]], tries: int = 2) -> str:
-    """Name of the variant whose best of ``tries`` is the quickest; they take turns."""
+def quickest(variants: dict[str, Callable[[], Any]], tries: int = 2, seconds: float = 1.0) -> str:
+    """Name of the variant whose best of ``tries`` is the quickest; they take turns.
+
+    After ``seconds`` two tries are enough.
+    """
     best = dict.fromkeys(variants, float("inf"))
-    for _ in range(tries):
+    end = time.perf_counter() + seconds
+    for k in range(tries):
+        if k >= 2 and time.perf_counter() > end:
+            break
         for name, run in variants.items():
             best[name] = min(best[name], stopwatch(run)[0])
     return min(best, key=best.__getitem__)
+
+
+def matrix_rate(multiply: Callable[[Any, Any, Any], Any], square: Callable[[int], Any]) -> Result:
+    """GFLOP/s of the quickest of several large float32 products, ``multiply(a, b, out)``."""
+    best = 0.0
+    for size in (384, 768, 1024, 1536):
+        a, b, out = square(size), square(size), square(size)
+        multiply(a, b, out)
+        took = min(stopwatch(lambda: multiply(a, b, out))[0] for _ in range(5))  # noqa: B023
+        best = max(best, 2e-9 * size**3 / took)
+    return {"gflops": best}
 
 
 def threads() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 
 import jobs
@@ -19,7 +21,12 @@ class HeadgatePeer(Peer):
         headgate.set_num_threads(threads())
         self.headgate = headgate
         self.version = f"{headgate.__version__} ({headgate.isa()})"
-        self.jobs = {"sine": self.sine, "windows": self.windows, "inference": self.inference}
+        self.jobs = {
+            "sine": self.sine,
+            "windows": self.windows,
+            "step": self.step,
+            "inference": self.inference,
+        }
 
     def sine(self, epochs: int = jobs.SINE_EPOCHS, repeat: int = 1) -> Result:
         job, weights, times = jobs.sine_one_by_one(), jobs.sine_weights(), []
@@ -66,19 +73,69 @@ class HeadgatePeer(Peer):
         errors = job.errors(net.predict(job.x), net.predict(job.x_val))
         return {"seconds": times, **errors, "how": "Network.fit"}
 
-    def inference(self, repeat: int = 1) -> Result:
+    def step(
+        self, shape: Sequence[int], network: dict[str, Any] | None = None, repeat: int = 1
+    ) -> Result:
+        """Seconds of epochs of whole training steps, after one that warms up.
+
+        ``network`` are keywords of Network beside the sizes. What a fit does before and after its
+        epochs (two evaluations of the first batch) is not in an epoch's time.
+        """
+        n, _, inputs, hidden = size = jobs.as_shape(shape)
+        job, options = jobs.step_job(size), network or {}
+        try:
+            net = self.headgate.Network(
+                input_size=inputs,
+                hidden_size=hidden,
+                output_size=1,
+                readout="every",
+                seed=0,
+                **options,
+            )
+        except self.headgate.InputError as error:
+            return {"error": f"absent in headgate {self.version}: {error}"}
+        weights = jobs.step_weights(size, options.get("cell", "gru"))
+        if {name: value.shape for name, value in net.state_dict().items()} == {
+            name: value.shape for name, value in weights.items()
+        }:
+            net.load_state_dict(weights)  # PyTorch's cells; others begin with their own
+        ends: list[float] = []
+        history = net.fit(
+            job.x,
+            job.y,
+            epochs=1 + repeat,
+            batch_size=n,
+            shuffle=False,
+            optimizer="adam",
+            learning_rate=jobs.STEP_RATE,
+            loss="mse",
+            callbacks=[lambda env: ends.append(perf_counter())],
+        )
+        few = job.x[:1, :20]  # enough steps of one sequence to see that the equations are right
+        trained = net.state_dict()
+        states = jobs.states(trained, few, **options)
+        expected = states @ trained["head.weight"].T.astype(np.float64) + trained["head.bias"]
+        return {
+            "seconds": np.diff(ends).tolist(),
+            "losses": [float(loss) for loss in history.loss[:2]],
+            "max_error": float(np.abs(net.predict(few) - expected).max()),
+            "how": "Network.fit",
+        }
+
+    def inference(self, shape: Sequence[int] = jobs.INFERENCE_SHAPE, repeat: int = 1) -> Result:
         del repeat
         from headgate.spec import GRU, InputSpec, NetworkSpec
 
-        weights, x = jobs.inference_case()
+        size = jobs.as_shape(shape)
+        weights, x = jobs.inference_case(size)
         spec = NetworkSpec(
-            inputs=(InputSpec("x", jobs.INFERENCE_I),),
-            layers=(GRU("gru", ("x",), hidden_size=jobs.INFERENCE_H),),
+            inputs=(InputSpec("x", size[2]),),
+            layers=(GRU("gru", ("x",), hidden_size=size[3]),),
         )
         net = self.headgate.Network(spec)
         net.load_state_dict(weights)
         times = time_calls(lambda: net.predict(x))
-        error = jobs.inference_error(net.predict(x)[0])
+        error = jobs.inference_error(net.predict(x), size)
         return {"seconds": times, "max_error": error, "how": "Network.predict"}
 
 

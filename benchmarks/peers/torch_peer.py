@@ -8,11 +8,23 @@ loop, foreach, fused) a short trial finds quickest.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 
 import jobs
 
-from peers.common import Peer, Result, quickest, serve, stopwatch, threads, time_calls
+from peers.common import (
+    Peer,
+    Result,
+    matrix_rate,
+    quickest,
+    serve,
+    stopwatch,
+    threads,
+    time_calls,
+)
 
 ADAM = {"loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}
 
@@ -28,17 +40,20 @@ class TorchPeer(Peer):
         self.jobs = {
             "sine": self.sine,
             "windows": self.windows,
+            "step": self.step,
+            "peak": self.peak,
             "inference": self.inference,
         }
         self.adam: dict[str, str] = {}
 
-    def model(self, weights: jobs.Weights) -> tuple[Any, Any]:
-        """nn.GRU and nn.Linear with the given weights."""
+    def model(self, weights: jobs.Weights, cell: str = "gru") -> tuple[Any, Any]:
+        """nn.GRU (or nn.LSTM) and nn.Linear with the given weights."""
         nn = self.torch.nn
-        rows, inputs = weights["gru.weight_ih_l0"].shape
-        gru = nn.GRU(inputs, rows // 3)
-        head = nn.Linear(rows // 3, 1) if "head.weight" in weights else None
-        for prefix, module in (("gru", gru), ("head", head)):
+        inputs = weights[f"{cell}.weight_ih_l0"].shape[1]
+        hidden = weights[f"{cell}.weight_hh_l0"].shape[1]
+        gru = {"gru": nn.GRU, "lstm": nn.LSTM}[cell](inputs, hidden)
+        head = nn.Linear(hidden, 1) if "head.weight" in weights else None
+        for prefix, module in ((cell, gru), ("head", head)):
             if module is not None:
                 module.load_state_dict(
                     {
@@ -152,19 +167,64 @@ class TorchPeer(Peer):
         seconds, _ = stopwatch(train)
         return seconds, job.errors(predict(job.x), predict(job.x_val))
 
+    # -- whole training steps ------------------------------------------------------------------
+
+    def step(
+        self, shape: Sequence[int], network: dict[str, Any] | None = None, repeat: int = 1
+    ) -> Result:
+        """Seconds of epochs of whole training steps, after one that warms up; Adam is fused."""
+        torch, size = self.torch, jobs.as_shape(shape)
+        cell = (network or {}).get("cell", "gru")
+        job, n = jobs.step_job(size), size[0]
+        rnn, head = self.model(jobs.step_weights(size, cell), cell)
+        optimizer = self.optimizer(rnn, head, jobs.STEP_RATE, "fused")
+        batches = [
+            tuple(
+                torch.from_numpy(values[k : k + n]).transpose(0, 1).contiguous()
+                for values in (job.x, job.y)
+            )
+            for k in range(0, len(job.x), n)
+        ]
+        mse_loss = torch.nn.functional.mse_loss
+        losses, ends = [], []
+        for _ in range(1 + repeat):
+            total = torch.zeros(())
+            for x, y in batches:
+                states, _ = rnn(x)
+                loss = mse_loss(head(states), y)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                total += loss.detach()
+            losses.append(total.item() / len(batches))
+            ends.append(perf_counter())
+        return {
+            "seconds": [after - before for before, after in itertools.pairwise(ends)],
+            "losses": losses[:2],
+            "how": f"nn.{cell.upper()}, Adam (fused)",
+        }
+
+    def peak(self) -> Result:
+        torch = self.torch
+        with torch.inference_mode():
+            return matrix_rate(
+                lambda a, b, out: torch.mm(a, b, out=out), lambda size: torch.randn(size, size)
+            )
+
     # -- inference -----------------------------------------------------------------------------
 
-    def inference(self, repeat: int = 1) -> Result:
+    def inference(self, shape: Sequence[int] = jobs.INFERENCE_SHAPE, repeat: int = 1) -> Result:
         del repeat
-        torch = self.torch
-        weights, x = jobs.inference_case()
+        torch, size = self.torch, jobs.as_shape(shape)
+        weights, x = jobs.inference_case(size)
         gru, _ = self.model(weights)
         gru.eval()
         steps = torch.from_numpy(x).transpose(0, 1).contiguous()
         with torch.inference_mode():
             times = time_calls(lambda: gru(steps))
-            outputs = gru(steps)[0][:, 0].numpy()
-        return {"seconds": times, "max_error": jobs.inference_error(outputs), "how": "nn.GRU"}
+            outputs = gru(steps)[0].transpose(0, 1).numpy()
+        error = jobs.inference_error(outputs, size)
+        return {"seconds": times, "max_error": error, "how": "nn.GRU"}
 
 
 if __name__ == "__main__":
