@@ -109,7 +109,7 @@ def lower(spec: NetworkSpec) -> list[dict[str, Any]]:
         elif isinstance(layer, Dropout):
             append("dropout", layer.name, rate=layer.rate, per_sequence=False)
         else:
-            append(layer.kind, layer.name)
+            append(layer.kind, layer.name, split=widths[layer.name])
     return rows
 
 
