@@ -109,7 +109,7 @@ def lower(spec: NetworkSpec) -> list[dict[str, Any]]:
         elif isinstance(layer, Dropout):
             append("dropout", layer.name, rate=layer.rate, per_sequence=False)
         else:
-            append(layer.kind, layer.name)
+            append(layer.kind, layer.name, split=widths[layer.name])
     return rows
 
 
@@ -170,11 +170,15 @@ def make_samples(
     shifted_columns: int,
     known_steps: int,
     hidden_columns: int,
+    tokens: npt.NDArray[np.int32] | None = None,
 ) -> Any:
-    """The engine's view of a sample table; arrays are kept alive, not copied."""
+    """The engine's view of a sample table; arrays are kept alive, not copied.
+
+    ``tokens``: (S, columns) beside the rows of ``x``, which may then have no columns.
+    """
     layout = (segment, shifted_columns, known_steps, hidden_columns)
     return _engine.Samples(
-        x, starts, lengths, y, y_starts, y_stride, output_size, every, scaling, *layout
+        x, starts, lengths, y, y_starts, y_stride, output_size, every, scaling, *layout, tokens
     )
 
 
