@@ -12,6 +12,7 @@ import numpy as np
 import tolerances
 
 import headgate as hg
+from headgate import reference
 
 GRU_KEYS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -37,6 +38,32 @@ def gru_tensors(
         "bias_hh": (3 * h if reset_after else 2 * h,),
     }
     return {key: uniform(rng, shape, h, dtype) for key, shape in shapes.items()}
+
+
+def cell_tensors(
+    rng: np.random.Generator,
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    *,
+    layer_norm: bool = False,
+    dtype: Any = np.float64,
+) -> dict[str, np.ndarray]:
+    """One direction's tensors of any cell of ``reference.CELLS``, drawn as :func:`gru_tensors`.
+
+    Gains are drawn from 0.5..1.5, since ones would hide a gain that is left out.
+    """
+    h, rows = hidden_size, reference.CELLS[cell].gates * hidden_size
+    shapes = {
+        "weight_ih": (rows, input_size),
+        "weight_hh": (rows, h),
+        "bias_ih": (rows,),
+        "bias_hh": (reference.CELLS[cell].bias_hh_gates * h,),
+    }
+    tensors = {key: uniform(rng, shape, h, dtype) for key, shape in shapes.items()}
+    if layer_norm:
+        tensors |= {key: 1 + uniform(rng, (rows,), 4, dtype) for key in ("norm_ih", "norm_hh")}
+    return tensors
 
 
 def network_tensors(

@@ -413,14 +413,6 @@ def _concat_backward(layer: Any, widths: Any, grad: Array) -> tuple[list[Array |
     return list(np.split(grad, np.cumsum(widths)[:-1], axis=-1)), {}
 
 
-def _add_forward(layer: Any, inputs: list[Array], context: Context) -> tuple[Array, Any]:
-    return np.asarray(sum(inputs)), len(inputs)
-
-
-def _add_backward(layer: Any, count: Any, grad: Array) -> tuple[list[Array | None], Any]:
-    return [grad] * count, {}
-
-
 def _last_forward(layer: Any, inputs: list[Array], context: Context) -> tuple[Array, Any]:
     output = last_forward(inputs[0], context.valid, context.split)
     return output, (context.valid, context.split)
@@ -462,7 +454,6 @@ LAYERS: dict[str, tuple[Callable[..., tuple[Array, Any]], Callable[..., Any]]] =
     "embedding": (_embedding_forward, _embedding_backward),
     "dropout": (_dropout_forward, _dropout_backward),
     "concat": (_concat_forward, _concat_backward),
-    "add": (_add_forward, _add_backward),
     "last": (_last_forward, _last_backward),
     "mean": (_mean_forward, _mean_backward),
     "max": (_max_forward, _max_backward),
