@@ -24,7 +24,6 @@ Int64 = npt.NDArray[np.int64]
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 LOSSES = ("mse", "mae", "huber", "quantile")
 SCHEDULES = ("constant", "cosine")
-OUTPUTS = {"regression": "none", "classification": "softmax", "binary": "sigmoid"}  # by task
 
 if _engine.isa_request_failed():
     raise InputError(
@@ -170,9 +169,7 @@ class Engine:
 
     def __init__(self, spec: NetworkSpec) -> None:
         self.rows = lower(spec)
-        self.raw = _engine.Network(
-            spec.input_size, len(spec.token_inputs), self.rows, OUTPUTS[spec.task]
-        )
+        self.raw = _engine.Network(spec.input_size, len(spec.token_inputs), self.rows)
         self.shapes = spec.parameter_shapes()
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         engine_sizes = [int(np.prod(segment[2])) for segment in self.raw.segments()]
@@ -235,7 +232,7 @@ def make_samples(
     """The engine's view of a sample table; arrays are kept alive, not copied."""
     layout = (segment, shifted_columns, known_steps, hidden_columns)
     return _engine.Samples(
-        x, tokens, starts, lengths, y, y_starts, y_stride, output_size, every, scaling, *layout
+        x, starts, lengths, y, y_starts, y_stride, output_size, every, scaling, *layout
     )
 
 
