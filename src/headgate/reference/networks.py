@@ -20,15 +20,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ..errors import InputError
 from .arrays import Array, Steps, keep, valid_steps
-from .cells import (
-    Cell,
-    GRUCell,
-    LSTMCell,
-    RecurrentCache,
-    RNNCell,
-    recurrent_backward,
-    recurrent_forward,
-)
+from .cells import CELLS, Cell, RecurrentCache, recurrent_backward, recurrent_forward
 from .layers import (
     attention_backward,
     attention_forward,
@@ -234,7 +226,7 @@ def _inputs(spec: Any, x: Any, dtype: DTypeLike) -> dict[str, Array]:
         raise InputError(f"x must hold exactly the inputs {names}, got {', '.join(map(repr, x))}")
     values: dict[str, Array] = {}
     for part in spec.inputs:
-        tokens = getattr(part, "kind", "values") == "tokens"
+        tokens = part.kind == "tokens"
         value = np.asarray(x[part.name]) if tokens else np.asarray(x[part.name], dtype)
         if value.ndim != (2 if tokens else 3):
             shape = "(N, T)" if tokens else "(N, T, I)"
@@ -249,7 +241,7 @@ def _split(spec: Any, layer: Any) -> int | None:
     source = by_name.get(layer.inputs[0])
     while source is not None and source.kind == "dropout":
         source = by_name.get(source.inputs[0])
-    if source is None or source.kind not in RECURRENT or _directions(source) == 1:
+    if source is None or source.kind not in RECURRENT or source.directions == 1:
         return None
     return int(source.hidden_size)
 
@@ -280,18 +272,8 @@ class StackCache(NamedTuple):
     after: Any
 
 
-def _cell(layer: Any) -> Cell:
-    if layer.kind == "gru":
-        return GRUCell(layer.reset_after)
-    return LSTMCell() if layer.kind == "lstm" else RNNCell(layer.nonlinearity)
-
-
-def _directions(layer: Any) -> int:
-    return 2 if getattr(layer, "bidirectional", False) else 1
-
-
 def _stack_forward(layer: Any, inputs: list[Array], context: Context) -> tuple[Array, StackCache]:
-    cell, count = _cell(layer), _directions(layer)
+    cell, count = CELLS[layer.cell], layer.directions
     start = _state_parts(layer, cell, context.state)
     ends: list[tuple[Array, ...]] = []
     runs: list[list[RecurrentCache]] = []
@@ -323,7 +305,7 @@ def _stack_forward(layer: Any, inputs: list[Array], context: Context) -> tuple[A
             ends.append(end)
         runs.append(made)
         h = np.concatenate(halves, axis=-1)
-        s = h + u if getattr(layer, "residual", False) and k > 0 else h
+        s = h + u if layer.residual and k > 0 else h
         between.append(_mask(context, f"{layer.name}.between_l{k}"))
         behind = between[-1]
         u = s if behind is None else s * behind
@@ -334,13 +316,13 @@ def _stack_forward(layer: Any, inputs: list[Array], context: Context) -> tuple[A
 def _stack_backward(
     layer: Any, cache: StackCache, grad: Array
 ) -> tuple[list[Array | None], dict[str, Any]]:
-    count, size = _directions(layer), layer.hidden_size
+    count, size = layer.directions, layer.hidden_size
     grads: dict[str, Any] = {}
     starts: list[tuple[Array, ...]] = []
     hidden: list[Array] = []
     d_s = grad
     for k in reversed(range(layer.num_layers)):
-        d_u = d_s if getattr(layer, "residual", False) and k > 0 else 0.0
+        d_u = d_s if layer.residual and k > 0 else 0.0
         for d in reversed(range(count)):
             part = recurrent_backward(cache.runs[k][d], d_s[:, :, d * size : (d + 1) * size])
             d_u = d_u + part.x
@@ -360,7 +342,7 @@ def _state_parts(layer: Any, cell: Cell, state: Any) -> tuple[Array, ...] | None
     if state is None:
         return None
     parts = tuple(map(np.asarray, state)) if cell.state_parts > 1 else (np.asarray(state),)
-    count = layer.num_layers * _directions(layer)
+    count = layer.num_layers * layer.directions
     if len(parts) != cell.state_parts or any(p.ndim != 3 or len(p) != count for p in parts):
         what = "(L*D, N, H)" if cell.state_parts == 1 else "a tuple (h, c) of (L*D, N, H)"
         raise InputError(
