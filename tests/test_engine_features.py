@@ -67,20 +67,22 @@ def check(case: features.Case, *, train: bool = True) -> None:
         compare(*parts)
     if not train:
         return
-    value, expected_gradients = reference.network_gradients(
-        spec, tensors, x, y, "mse", lengths, state, masks=masks
-    )
+    batch = (spec, tensors, x, y, "mse", lengths, state)
+    value, exact_gradients = reference.network_gradients(*batch, masks=masks)
+    _, plain_gradients = reference.network_gradients(*batch, masks=masks, dtype=np.float32)
     got_value, gradients = oracles.engine_gradients(net, given_x, given_y, "mse", lengths, state)
     assert got_value == pytest.approx(value, rel=1e-5)
     assert set(gradients) == set(tensors)
+    floor = tolerances.DIFFERENCE_FLOOR
     for name, gradient in gradients.items():
-        oracles.assert_gradient_close(
-            gradient,
-            expected_gradients[name],
-            name,
-            tolerances.GRADIENT,
-            floor=tolerances.DIFFERENCE_FLOOR,
-        )
+        exact, rtol = exact_gradients[name], tolerances.GRADIENT
+        if layer.layer_norm:
+            # A state near zero, as at the first steps, is normalised with 1 / sqrt(1e-5): its
+            # rounding grows 300 times, in any float32 evaluation.
+            error = float(np.abs(plain_gradients[name] - exact).max())
+            ratio = tolerances.FORWARD_ERROR_RATIO
+            rtol = max(rtol, ratio * error / max(floor, float(np.abs(exact).max())))
+        oracles.assert_gradient_close(gradient, exact, name, rtol, floor=floor)
 
 
 @EACH_CELL
