@@ -23,7 +23,9 @@ CPP = ROOT / "cpp"
 RANKS = [
     {"errors", "version"},
     {"checks", "files", "fonts", "reference", "gate_layout", "_engine"},
-    {"spec", "plots"},
+    {"layer_specs", "spec_json", "plots"},
+    {"graph", "builders"},
+    {"spec"},
     {"model_header"},
     {"kernels", "model_file", "summary"},
     {"data"},

@@ -20,13 +20,21 @@ _HOMES = {
         "NotFittedError",
     ),
     "spec": (
+        "Attention",
+        "Concat",
         "Dense",
         "Dropout",
+        "Embedding",
         "GRU",
         "InputSpec",
+        "LSTM",
         "Last",
         "LayerSpec",
+        "Max",
+        "Mean",
         "NetworkSpec",
+        "RNN",
+        "Recurrent",
         "ScalingSpec",
     ),
     "kernels": (
@@ -75,12 +83,20 @@ if TYPE_CHECKING:
     from .models.loading import load as load
     from .network import Network as Network
     from .spec import GRU as GRU
+    from .spec import LSTM as LSTM
+    from .spec import RNN as RNN
+    from .spec import Attention as Attention
+    from .spec import Concat as Concat
     from .spec import Dense as Dense
     from .spec import Dropout as Dropout
+    from .spec import Embedding as Embedding
     from .spec import InputSpec as InputSpec
     from .spec import Last as Last
     from .spec import LayerSpec as LayerSpec
+    from .spec import Max as Max
+    from .spec import Mean as Mean
     from .spec import NetworkSpec as NetworkSpec
+    from .spec import Recurrent as Recurrent
     from .spec import ScalingSpec as ScalingSpec
     from .training.callbacks import CallbackEnv as CallbackEnv
     from .training.callbacks import EarlyStopException as EarlyStopException

@@ -7,7 +7,7 @@ file speaks NumPy arrays and specs.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from . import _engine
 from .errors import InputError
-from .spec import GRU, Dense, Dropout, NetworkSpec
+from .spec import Attention, Dense, Dropout, Embedding, Last, LayerSpec, NetworkSpec, Recurrent
 
 Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
@@ -84,46 +85,102 @@ def activate(name: str, x: Float32) -> Float32:
 
 
 def lower(spec: NetworkSpec) -> list[dict[str, Any]]:
-    """A spec as the engine's layer rows: dicts of a kind, a name, inputs and options."""
-    rows: list[dict[str, Any]] = []
-    widths = spec.widths()
+    """A spec as the engine's layer rows.
 
-    def append(kind: str, name: str, **options: Any) -> None:
-        rows.append({"kind": kind, "name": name, "inputs": [len(rows) - 1], **options})
+    A row is a dict: "kind", "name", "inputs" (rows that it reads, -1 for the input of values; none
+    for an embedding, which reads column "token") and its kind's options. A stack becomes a row
+    for each of its layers, and rows for what stands between them.
+    """
+    rows: list[dict[str, Any]] = []
+    row_of = {item.name: -1 for item in spec.inputs if item.kind == "values"}
+
+    def add(kind: str, name: str, inputs: list[int], **options: Any) -> int:
+        rows.append({"kind": kind, "name": name, "inputs": inputs, **options})
+        return len(rows) - 1
 
     for layer in spec.layers:
-        size = widths[layer.name]
-        if isinstance(layer, GRU):
-            for k in range(layer.num_layers):
-                append(
-                    "recurrent",
-                    f"{layer.name}_l{k}",
-                    cell="gru" if layer.reset_after else "gru_before",
-                    size=size,
-                    bidirectional=False,
-                    layer_norm=False,
-                    recurrent_dropout=0.0,
-                )
-        elif isinstance(layer, Dense):
-            append("dense", layer.name, size=size, activation=layer.activation)
-        elif isinstance(layer, Dropout):
-            append("dropout", layer.name, rate=layer.rate, per_sequence=False)
+        if isinstance(layer, Embedding):
+            row_of[layer.name] = add(
+                "embedding",
+                layer.name,
+                [],
+                size=layer.size,
+                vocabulary=layer.vocabulary,
+                padding_index=-1 if layer.padding_index is None else layer.padding_index,
+                trainable=layer.trainable,
+                token=spec.token_inputs.index(layer.inputs[0]),
+            )
+            continue
+        inputs = [row_of[name] for name in layer.inputs]
+        if isinstance(layer, Recurrent):
+            row_of[layer.name] = _lower_stack(layer, inputs[0], add)
         else:
-            append(layer.kind, layer.name, split=widths[layer.name])
+            row_of[layer.name] = add(layer.kind, layer.name, inputs, **_options(spec, layer))
     return rows
+
+
+def _options(spec: NetworkSpec, layer: LayerSpec) -> dict[str, Any]:
+    """The engine's options of a layer that is one row."""
+    if isinstance(layer, Dense):
+        return {"size": layer.size, "activation": layer.activation}
+    if isinstance(layer, Dropout):
+        return {"rate": layer.rate, "per_sequence": layer.per_sequence}
+    source = spec.ports[layer.inputs[0]]
+    if isinstance(layer, Last):
+        return {"split": source.split}
+    if isinstance(layer, Attention):
+        size = layer.size or source.width
+        return {"score": layer.score, "size": size, "split": source.split}
+    return {}
+
+
+def _lower_stack(stack: Recurrent, source: int, add: Callable[..., int]) -> int:
+    """The rows of a stack; returns the one that is its output."""
+    name = stack.name
+    if stack.input_dropout:
+        rate = stack.input_dropout
+        source = add("dropout", f"{name}_input", [source], rate=rate, per_sequence=True)
+    for k in range(stack.num_layers):
+        output = add(
+            "recurrent",
+            _layer_name(stack, k),
+            [source],
+            cell=stack.cell,
+            size=stack.hidden_size,
+            bidirectional=stack.bidirectional,
+            recurrent_dropout=stack.recurrent_dropout,
+            layer_norm=stack.layer_norm,
+        )
+        if stack.residual and k:
+            output = add("add", f"{name}_add{k}", [output, source])
+        if stack.dropout and k + 1 < stack.num_layers:
+            rate = stack.dropout
+            output = add("dropout", f"{name}_drop{k}", [output], rate=rate, per_sequence=False)
+        source = output
+    return source
+
+
+def _layer_name(stack: Recurrent, k: int) -> str:
+    return f"{stack.name}.l{k}"  # with a dot, so that it is no layer's name in the spec
 
 
 class Engine:
     """A network's parameters and workspace in the engine."""
 
     def __init__(self, spec: NetworkSpec) -> None:
-        self.raw = _engine.Network(spec.input_size, 0, lower(spec))
+        self.rows = lower(spec)
+        self.raw = _engine.Network(spec.input_size, len(spec.token_inputs), self.rows)
         self.shapes = spec.parameter_shapes()
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
-        engine_sizes = [int(np.prod(shape)) for _, _, shape in self.raw.segments()]
+        engine_sizes = [int(np.prod(segment[2])) for segment in self.raw.segments()]
         if sizes != engine_sizes:  # a layer's two descriptions differ: a bug, not bad input
             raise AssertionError("spec and engine disagree about the parameters")
         self.bounds = np.cumsum([0, *sizes])
+
+    def row_of(self, layer: LayerSpec, k: int = 0) -> int:
+        """Which row of the engine computes ``layer``, or layer ``k`` of a recurrent stack."""
+        name = _layer_name(layer, k) if isinstance(layer, Recurrent) else layer.name
+        return next(i for i, row in enumerate(self.rows) if row["name"] == name)
 
     def get_vector(self) -> Float32:
         """All parameters as one new vector, in the order of ``spec.parameter_shapes()``."""
@@ -158,6 +215,7 @@ class Engine:
 
 def make_samples(
     x: Float32,
+    tokens: Int32 | None,
     starts: Int64,
     lengths: Int64,
     y: Float32 | None,
@@ -170,7 +228,6 @@ def make_samples(
     shifted_columns: int,
     known_steps: int,
     hidden_columns: int,
-    tokens: npt.NDArray[np.int32] | None = None,
 ) -> Any:
     """The engine's view of a sample table; arrays are kept alive, not copied.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from .checks import parse_json, shown
 from .errors import InputError, ModelFileError
-from .spec import GRU, NetworkSpec
+from .spec import NetworkSpec, Recurrent
 
 MAX_HEADER = 16 << 20  # bytes
 MAX_OTHER = 1 << 28  # elements of a tensor that the spec does not size: 1 GiB
@@ -126,7 +126,7 @@ def check_layout(shapes: Mapping[str, tuple[int, ...]], spec: NetworkSpec) -> li
                 f"tensor {name!r} must have the shape {shape}, got {shown(shapes[name])}"
             )
     others = [name for name in shapes if name not in expected]
-    states = {f"state.{layer.name}": layer for layer in spec.recurrent()}
+    states = {f"state.{part}": layer for layer in spec.recurrent() for part in layer.state_names()}
     for name in others:
         if not isinstance(name, str) or not _OTHER_NAME.fullmatch(name):
             raise InputError(
@@ -137,18 +137,17 @@ def check_layout(shapes: Mapping[str, tuple[int, ...]], spec: NetworkSpec) -> li
     return [*expected, *sorted(others)]
 
 
-def _check_other(name: str, shape: tuple[int, ...], layer: GRU | None) -> None:
+def _check_other(name: str, shape: tuple[int, ...], layer: Recurrent | None) -> None:
     if len(shape) > MAX_DIMENSIONS or math.prod(shape) > MAX_OTHER:
         raise InputError(
             f"tensor {name!r} of shape {shown(shape)} is too large; at most {MAX_OTHER} elements "
             f"in {MAX_DIMENSIONS} dimensions are possible"
         )
-    if layer and (len(shape), shape[:1], shape[2:]) != (
-        3,
-        (layer.num_layers,),
-        (layer.hidden_size,),
-    ):
+    if layer is None:
+        return
+    depth = layer.num_layers * layer.directions
+    if (len(shape), shape[:1], shape[2:]) != (3, (depth,), (layer.hidden_size,)):
         raise InputError(
-            f"tensor {name!r} must have the shape ({layer.num_layers}, N, {layer.hidden_size}), "
+            f"tensor {name!r} must have the shape ({depth}, N, {layer.hidden_size}), "
             f"got {shown(shape)}"
         )

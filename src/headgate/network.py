@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .checks import check_choice, check_size
-from .data.samples import SampleTable, as_values, from_arrays, is_list_of_sequences
+from .data.inputs import by_input, check_tokens, table_of
+from .data.samples import SampleTable, as_values, is_list_of_sequences
 from .errors import InputError
 from .kernels import LOSSES, Engine
-from .spec import GRU, Dense, NetworkSpec
-from .states import State, flatten, unflatten
+from .spec import Embedding, LayerSpec, NetworkSpec, Recurrent
+from .states import State, flatten, from_named, named, unflatten
 from .training.callbacks import Callback
 from .training.callbacks import early_stopping as stop_early
 from .training.history import History
@@ -28,11 +29,12 @@ Float32 = npt.NDArray[np.float32]
 
 
 class Network:
-    """A GRU network that the engine trains and runs.
+    """A recurrent network that the engine trains and runs.
 
     ``Network(input_size=1, hidden_size=16, ...)`` is ``Network(NetworkSpec.stacked(...))``.
-    Parameters start as PyTorch's do: U(-1/sqrt(H), 1/sqrt(H)) in GRU layers,
-    U(-1/sqrt(I), 1/sqrt(I)) in dense ones.
+    Parameters start as PyTorch's do: U(-1/sqrt(H), 1/sqrt(H)) in recurrent layers (the gains of
+    their normalisation at 1), U(-1/sqrt(I), 1/sqrt(I)) in dense ones and attention, N(0, 1) in
+    embeddings, whose padding row is zero.
 
     Args:
         spec: what the network is made of; None to describe it by keywords.
@@ -43,8 +45,9 @@ class Network:
         spec: the NetworkSpec.
         seed: the seed in use.
         history: of the last fit, or None.
-        state: what a stateful fit left, (L, N, H) float32, or None. ``predict`` starts from zeros
-            unless it is passed. With several recurrent stacks, a dict by layer name.
+        state: what a stateful fit left, (L, N, H) float32, or None; (h, c) for an LSTM.
+            ``predict`` starts from zeros unless it is passed, (2L, N, H) for a bidirectional stack.
+            With several recurrent stacks, a dict by layer name.
 
     Raises:
         InputError: an option is out of range or unknown.
@@ -74,20 +77,12 @@ class Network:
 
     def _initial_vector(self) -> Float32:
         rng = np.random.default_rng(self.seed)
-        widths = self.spec.widths()
-        bounds = {
-            layer.name: (layer.hidden_size if isinstance(layer, GRU) else widths[layer.inputs[0]])
-            ** -0.5
-            for layer in self.spec.layers
-            if isinstance(layer, (GRU, Dense))
-        }
-        return np.concatenate(
-            [np.empty(0)]  # for a network without parameters
-            + [
-                rng.uniform(-bounds[name.split(".")[0]], bounds[name.split(".")[0]], shape).ravel()
-                for name, shape in self.spec.parameter_shapes().items()
-            ]
-        ).astype(np.float32)
+        parts = [np.empty(0)]  # for a network without parameters
+        for layer in self.spec.layers:
+            reads = self.spec.reads(layer)
+            for name, shape in layer.parameter_shapes(reads).items():
+                parts.append(_initial(rng, layer, reads, name, shape).ravel())
+        return np.concatenate(parts).astype(np.float32)
 
     def __getstate__(self) -> dict[str, Any]:
         # for pickle, copy and joblib: the engine's part as one vector
@@ -149,7 +144,7 @@ class Network:
     def state(self, value: Any) -> None:
         self._state = None if value is None else self._flatten(value)
 
-    def _stacks(self) -> list[GRU]:
+    def _stacks(self) -> list[Recurrent]:
         return self.spec.recurrent()
 
     def _unflatten(self, flat: Float32) -> State:
@@ -176,8 +171,10 @@ class Network:
         """Train on ``X`` and ``Y``; returns the history, which is also ``net.history``.
 
         Args:
-            X: (N, T, I), or (N, T) for one feature, or a list of (T_i, I), or a SampleTable.
-            Y: (N, T, O) for ``readout="every"``, (N, O) or (N,) for ``"last"``.
+            X: (N, T, I), or (N, T) for one feature, or a list of (T_i, I), or a SampleTable. For a
+                network that reads tokens, integers (N, T) or a list of (T_i,); a dict of these by
+                input name ({"x": ..., "tokens": ...}) for one with several inputs.
+            Y: (N, T, O) for ``readout="every"``, (N, O) or (N,) for the others.
             lengths: (N,) valid steps of each sample of a dense X.
             validation_data: (X, Y) or a SampleTable; its loss is measured after every epoch.
             early_stopping: patience in epochs; the best weights are restored.
@@ -276,6 +273,7 @@ class Network:
             if state is not None:
                 raise InputError("this network has no recurrent layer, so it takes no state")
             return None
+        self._refuse_backward("a stateful fit carries states")
         if samples % settings.batch_size:
             raise InputError(
                 f"a stateful fit needs whole batches: {samples} samples do not divide by "
@@ -284,6 +282,15 @@ class Network:
         if state is not None:
             return self._flatten(state, settings.batch_size)
         return np.zeros(int(self._engine.raw.state_size) * settings.batch_size, np.float32)
+
+    def _refuse_backward(self, what: str) -> None:
+        """Raise InputError if a layer reads time backwards, where ``what`` goes forward only."""
+        for stack in self._stacks():
+            if stack.bidirectional:
+                raise InputError(
+                    f"{what} from one stretch of time to the next, but {stack.name!r} is "
+                    "bidirectional: it would need what is still to come; use bidirectional=False"
+                )
 
     def _table(
         self,
@@ -318,22 +325,17 @@ class Network:
                 raise InputError(
                     f"the table's values must be (S, {self.spec.input_size}), got {table.x.shape}"
                 )
+            check_tokens(table, self.spec)
         else:
-            table = from_arrays(
-                X,
-                Y,
-                lengths=lengths,
-                input_size=self.spec.input_size,
-                output_size=wanted,
-                readout=self.spec.readout,
-            )
+            table = table_of(X, Y, lengths=lengths, spec=self.spec, output_size=wanted)
+        at = "last" if self.spec.pooled else "every"
         if targets and table.y is None:
             raise InputError("targets are missing; pass Y")
-        if targets and (table.output_size, table.y_steps) != (wanted, self.spec.readout):
+        if targets and (table.output_size, table.y_steps) != (wanted, at):
             each = f" ({per_target} quantiles of {wanted})" if quantiles else ""
             raise InputError(
                 f"the table has {table.output_size} targets at {table.y_steps!r}, this network "
-                f"puts out {outputs}{each} at {self.spec.readout!r}"
+                f"puts out {outputs}{each} at {at!r}"
             )
         return table
 
@@ -348,7 +350,7 @@ class Network:
         batch_size: int = EVALUATION_BATCH,
         return_state: bool = False,
     ) -> Any:
-        """Predictions: (N, T, O) for ``readout="every"``, (N, O) for ``"last"``; float32.
+        """Predictions: (N, T, O) for ``readout="every"``, (N, O) for the others; float32.
 
         A list in gives a list out for ``"every"``; steps past a sample's length are zero. A
         sample's prediction is the same bits alone and in any batch.
@@ -363,15 +365,20 @@ class Network:
         check_size("batch_size", batch_size, maximum=1 << 31)
         samples = table.to_engine()  # checked before anything is sized by it
         n = len(table)
-        every, outputs = self.spec.readout == "every", self.spec.output_size
-        as_list = every and is_list_of_sequences(X)
+        every, outputs = not self.spec.pooled, self.spec.output_size
+        first: Any = (
+            X if isinstance(X, SampleTable) else next(iter(by_input(X, self.spec).values()))
+        )
+        as_list = every and is_list_of_sequences(first)
         if as_list:
             ends = np.cumsum(table.lengths, dtype=np.int64)
             out_start, rows = ends - table.lengths, int(ends[-1])
         else:
             steps = 1
             if every:
-                steps = int(table.lengths.max() if isinstance(X, SampleTable) else np.shape(X)[1])
+                steps = int(
+                    table.lengths.max() if isinstance(X, SampleTable) else np.shape(first)[1]
+                )
             out_start, rows = np.arange(n, dtype=np.int64) * steps, n * steps
         out = np.zeros((rows, outputs), np.float32)
         state_in = None if state is None else self._flatten(state, n)
@@ -426,6 +433,14 @@ class Network:
             InputError: the outputs cannot be inputs, or the state holds several rows.
         """
         steps = check_size("steps", steps, maximum=1 << 31)
+        self._refuse_backward("a roll-out goes")
+        if self.spec.readout not in ("every", "last") or self.spec.token_inputs:
+            raise InputError(
+                "a roll-out feeds each step's prediction back as values, which a network with "
+                f"readout={self.spec.readout!r} and inputs "
+                f"{[item.name for item in self.spec.inputs]} does not allow; use readout='last' or "
+                "'every', and no tokens"
+            )
         if self.spec.output_size != self.spec.input_size and steps > 1:
             raise InputError(
                 f"a roll-out feeds predictions back, but this network has {self.spec.output_size} "
@@ -468,7 +483,10 @@ class Network:
 
     def __repr__(self) -> str:
         layers = " -> ".join(f"{layer.kind} {layer.name}" for layer in self.spec.layers)
-        return f"Network({self.spec.input_size} inputs -> {layers} -> {self.spec.output_size})"
+        tokens = len(self.spec.token_inputs)
+        inputs = [f"{self.spec.input_size} inputs"] if self.spec.input_size else []
+        inputs += [f"{tokens} of tokens"] if tokens else []
+        return f"Network({' and '.join(inputs)} -> {layers} -> {self.spec.output_size})"
 
     # -- files ------------------------------------------------------------------------------
 
@@ -477,7 +495,7 @@ class Network:
         tensors = self.state_dict()
         if self._state is not None:
             state = self._unflatten(self._state)
-            parts = state if isinstance(state, dict) else {self._stacks()[0].name: state}
+            parts = named(state, self._stacks())
             tensors.update({f"state.{name}": array for name, array in parts.items()})
         return tensors
 
@@ -504,7 +522,22 @@ class Network:
             if name.startswith("state.")
         }
         if state:
-            net.state = state
+            net.state = from_named(state, net._stacks())
         if facts.get("history"):
             net.history = History.from_dict(facts["history"])
         return net
+
+
+def _initial(
+    rng: np.random.Generator, layer: LayerSpec, reads: int, name: str, shape: tuple[int, ...]
+) -> npt.NDArray[np.float64]:
+    """The values with which one parameter of ``layer`` starts."""
+    if name.startswith("norm"):
+        return np.ones(shape)
+    if isinstance(layer, Embedding):
+        table = rng.standard_normal(shape)
+        if layer.padding_index is not None:
+            table[layer.padding_index] = 0
+        return table
+    bound = (layer.hidden_size if isinstance(layer, Recurrent) else reads) ** -0.5
+    return rng.uniform(-bound, bound, shape)

@@ -1,8 +1,8 @@
 """NetworkSpec: a network and its scaling, described by frozen dataclasses that are JSON.
 
-A spec is data. It holds named inputs, a topologically ordered tuple of layers, and the
-scaling of the values that enter and leave. ``Network`` makes a spec live, model files carry
-it, exporters read it.
+A spec is data. It holds named inputs, a topologically ordered tuple of layers, the scaling of
+the values that enter and leave, and the task that its outputs are for. ``Network`` makes a spec
+live, model files carry it, exporters read it.
 
 Shape letters, here and everywhere: N batch, T time, I inputs, H hidden units, L layers,
 O outputs.
@@ -13,151 +13,74 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
-from .checks import (
-    check_choice,
-    check_finite,
-    check_name,
-    check_rate,
-    check_size,
-    check_tuple,
-    parse_json,
-    shown,
+from .builders import (
+    READOUTS,
+    Chain,
+    append_head,
+    append_readout,
+    append_stacks,
+    cell_options,
+    perceptron,
+    read_in,
 )
+from .checks import check_choice, check_finite, check_tuple, parse_json, shown
 from .errors import InputError
+from .graph import Port, walk
+from .layer_specs import (
+    ACTIVATIONS,
+    GRU,
+    LAYERS,
+    LSTM,
+    MAX_PARAMETERS,
+    RNN,
+    Attention,
+    Concat,
+    Dense,
+    Dropout,
+    Embedding,
+    InputSpec,
+    Last,
+    LayerSpec,
+    Max,
+    Mean,
+    ReadOut,
+    Recurrent,
+    store,
+)
+from .spec_json import build, items, plain, refuse_unknown
+
+__all__ = [
+    "ACTIVATIONS",
+    "GRU",
+    "LAYERS",
+    "LSTM",
+    "READOUTS",
+    "RNN",
+    "SCALINGS",
+    "TASKS",
+    "Attention",
+    "Concat",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "InputSpec",
+    "Last",
+    "LayerSpec",
+    "Max",
+    "Mean",
+    "NetworkSpec",
+    "ReadOut",
+    "Recurrent",
+    "ScalingSpec",
+]
 
 FORMAT = 1
-ACTIVATIONS = ("linear", "relu", "tanh")
-READOUTS = ("every", "last")
 SCALINGS = ("none", "affine", "per_series", "per_window")
-MAX_LAYERS = 256
-MAX_PARAMETERS = (1 << 31) - 1
-
-
-def _set(item: Any, **values: Any) -> None:
-    """Store normalised values (np.int64 -> int, list -> tuple) in a frozen dataclass."""
-    for name, value in values.items():
-        object.__setattr__(item, name, value)
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """A named input of ``size`` features for every time step."""
-
-    name: str
-    size: int
-
-    def __post_init__(self) -> None:
-        check_name("input", self.name)
-        _set(self, size=check_size(f"the size of input {self.name!r}", self.size))
-
-
-@dataclass(frozen=True)
-class LayerSpec:
-    """What every layer has: a name and the names of what it reads."""
-
-    kind: ClassVar[str] = ""
-    name: str
-    inputs: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        check_name("layer", self.name)
-        _set(self, inputs=check_tuple(f"inputs of layer {self.name!r}", self.inputs))
-        self.check()
-
-    def output_size(self, input_size: int) -> int:
-        """Width of the output for an input of ``input_size`` features."""
-        return input_size
-
-    def parameter_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
-        """PyTorch's parameter names (without the layer's name) and shapes."""
-        return {}
-
-    def check(self) -> None:
-        """Normalise the options; raise InputError when one is out of range."""
-
-
-@dataclass(frozen=True)
-class GRU(LayerSpec):
-    """A stack of GRU layers, as ``torch.nn.GRU`` is one: (N, T, I) -> (N, T, H).
-
-    ``reset_after=True``: n = tanh(W_n x + b_in + r * (U_n h + b_hn)) (Cho 2014 v1, cuDNN).
-    ``reset_after=False``: n = tanh(W_n x + b_in + U_n (r * h)) (Cho 2014 v3, Chung 2014); its
-    candidate has one bias, so ``bias_hh`` is (2H,): the third part is absent, not zero.
-    """
-
-    kind: ClassVar[str] = "gru"
-    hidden_size: int = 16
-    num_layers: int = 1
-    reset_after: bool = True
-
-    def check(self) -> None:
-        whose = f"of layer {self.name!r}"
-        _set(
-            self,
-            hidden_size=check_size(f"hidden_size {whose}", self.hidden_size),
-            num_layers=check_size(f"num_layers {whose}", self.num_layers, maximum=MAX_LAYERS),
-        )
-        if not isinstance(self.reset_after, bool):
-            raise InputError(
-                f"reset_after {whose} must be True or False, got {shown(self.reset_after)}"
-            )
-
-    def output_size(self, input_size: int) -> int:
-        return self.hidden_size
-
-    def parameter_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
-        h = self.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {}
-        for k in range(self.num_layers):
-            shapes[f"weight_ih_l{k}"] = (3 * h, input_size if k == 0 else h)
-            shapes[f"weight_hh_l{k}"] = (3 * h, h)
-            shapes[f"bias_ih_l{k}"] = (3 * h,)
-            shapes[f"bias_hh_l{k}"] = (3 * h if self.reset_after else 2 * h,)
-        return shapes
-
-
-@dataclass(frozen=True)
-class Dense(LayerSpec):
-    """y = activation(x W^T + b) on every step: (…, I) -> (…, O)."""
-
-    kind: ClassVar[str] = "dense"
-    size: int = 1
-    activation: str = "linear"
-
-    def check(self) -> None:
-        _set(self, size=check_size(f"size of layer {self.name!r}", self.size))
-        check_choice(f"activation of layer {self.name!r}", self.activation, ACTIVATIONS)
-
-    def output_size(self, input_size: int) -> int:
-        return self.size
-
-    def parameter_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
-        return {"weight": (self.size, input_size), "bias": (self.size,)}
-
-
-@dataclass(frozen=True)
-class Dropout(LayerSpec):
-    """Inverted dropout while training (Srivastava et al. 2014); the identity in prediction."""
-
-    kind: ClassVar[str] = "dropout"
-    rate: float = 0.0
-
-    def check(self) -> None:
-        _set(self, rate=check_rate(f"rate of layer {self.name!r}", self.rate))
-
-
-@dataclass(frozen=True)
-class Last(LayerSpec):
-    """Read-out of each sequence's last valid step: (N, T, F) -> (N, F)."""
-
-    kind: ClassVar[str] = "last"
-
-
-LAYERS: dict[str, type[LayerSpec]] = {c.kind: c for c in (GRU, Dense, Dropout, Last)}
+TASKS = ("regression", "classification", "binary")
 
 
 @dataclass(frozen=True)
@@ -177,7 +100,7 @@ class ScalingSpec:
         check_choice("scaling kind", self.kind, SCALINGS)
         if not isinstance(self.method, str):
             raise InputError(f"the scaling method must be a string, got {shown(self.method)}")
-        _set(
+        store(
             self,
             shift=check_finite("the shift of a scaling", self.shift),
             scale=check_finite("the scale of a scaling", self.scale),
@@ -193,75 +116,84 @@ class ScalingSpec:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Named inputs and a topologically ordered tuple of layers; the last layer is the output."""
+    """Named inputs and a topologically ordered tuple of layers; the last layer is the output.
+
+    ``task`` says what the outputs are: "regression" (values), "classification" (a score for each
+    of two or more classes; predictions are their softmax) or "binary" (yes or no for every
+    output; predictions are sigmoids).
+    """
 
     inputs: tuple[InputSpec, ...]
     layers: tuple[LayerSpec, ...]
     scaling: ScalingSpec = field(default_factory=ScalingSpec)
+    task: str = "regression"
 
     def __post_init__(self) -> None:
-        _set(
+        store(
             self,
             inputs=check_tuple("inputs of a network", self.inputs, InputSpec),
             layers=check_tuple("layers of a network", self.layers, LayerSpec),
         )
-        self.widths()  # walks the graph, and refuses what does not fit together
+        check_choice("task", self.task, TASKS)
+        # walks the graph, and refuses what does not fit together
+        if self.task == "classification" and self.output_size < 2:
+            raise InputError(
+                "task='classification' needs an output for each of two or more classes, got "
+                "output_size=1; use task='binary' for yes or no"
+            )
         if self.parameter_count() > MAX_PARAMETERS:
             raise InputError(
                 f"the network has {self.parameter_count()} parameters, at most {MAX_PARAMETERS} "
                 "are possible; use smaller or fewer layers"
             )
 
+    @cached_property
+    def ports(self) -> dict[str, Port]:
+        """What every input and layer puts out, by name."""
+        return walk(self.inputs, self.layers)
+
     @property
     def input_size(self) -> int:
-        return self.inputs[0].size
+        """Width of the input of values; 0 for a network that reads tokens alone."""
+        return next((spec.size for spec in self.inputs if spec.kind == "values"), 0)
 
-    @cached_property
+    @property
+    def token_inputs(self) -> tuple[str, ...]:
+        """Names of the inputs of tokens, in the order of their columns."""
+        return tuple(spec.name for spec in self.inputs if spec.kind == "tokens")
+
+    @property
     def output_size(self) -> int:
-        return self.widths()[self.layers[-1].name]
+        return self.ports[self.layers[-1].name].width
 
-    @cached_property
+    @property
     def readout(self) -> str:
-        """``last`` when the output is one vector a sequence, ``every`` when one a step."""
-        return "last" if any(isinstance(layer, Last) for layer in self.layers) else "every"
+        """``every`` when the output has a row for every step, else the kind that pools."""
+        return self.ports[self.layers[-1].name].pooled_by or "every"
 
-    def recurrent(self) -> list[GRU]:
+    @property
+    def pooled(self) -> bool:
+        """Whether the output is one vector a sequence."""
+        return self.readout != "every"
+
+    def recurrent(self) -> list[Recurrent]:
         """The recurrent stacks, in order."""
-        return [layer for layer in self.layers if isinstance(layer, GRU)]
+        return [layer for layer in self.layers if isinstance(layer, Recurrent)]
 
     def widths(self) -> dict[str, int]:
         """Features that each input and layer puts out, by name."""
-        if len(self.inputs) != 1:
-            raise InputError(f"a network has exactly one input for now, got {len(self.inputs)}")
-        if not 1 <= len(self.layers) <= MAX_LAYERS:
-            raise InputError(f"a network has 1 to {MAX_LAYERS} layers, got {len(self.layers)}")
-        widths = {spec.name: spec.size for spec in self.inputs}
-        previous, pooled = self.inputs[0].name, False
-        for layer in self.layers:
-            if layer.name in widths:
-                raise InputError(f"two parts of the network are named {layer.name!r}; rename one")
-            if layer.inputs != (previous,):
-                raise InputError(
-                    f"layer {layer.name!r} must read from the one before it, {previous!r}, "
-                    f"got inputs={shown(layer.inputs)}"
-                )
-            if pooled and isinstance(layer, (GRU, Last)):
-                raise InputError(
-                    f"layer {layer.name!r} ({layer.kind}) needs a sequence, but a 'last' layer "
-                    "before it keeps one step only; move 'last' behind it"
-                )
-            pooled = pooled or isinstance(layer, Last)
-            widths[layer.name] = layer.output_size(widths[previous])
-            previous = layer.name
-        return widths
+        return {name: port.width for name, port in self.ports.items()}
+
+    def reads(self, layer: LayerSpec) -> int:
+        """Features that ``layer`` reads, of all its inputs together."""
+        return sum(self.ports[name].width for name in layer.inputs)
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Full parameter names (``gru.weight_ih_l0``) and shapes, in the engine's order."""
-        widths = self.widths()
         return {
             f"{layer.name}.{key}": shape
             for layer in self.layers
-            for key, shape in layer.parameter_shapes(widths[layer.inputs[0]]).items()
+            for key, shape in layer.parameter_shapes(self.reads(layer)).items()
         }
 
     def parameter_count(self) -> int:
@@ -273,59 +205,81 @@ class NetworkSpec:
     @classmethod
     def stacked(
         cls,
-        input_size: int,
-        hidden_size: int | Sequence[int],
+        input_size: int | None = None,
+        hidden_size: int | Sequence[int] = 16,
         output_size: int | None = 1,
         *,
+        cell: str = "gru",
         num_layers: int = 1,
         reset_after: bool = True,
-        readout: str = "last",
+        nonlinearity: str = "tanh",
+        bidirectional: bool = False,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        residual: bool = False,
+        layer_norm: bool = False,
+        readout: str = "last",
+        attention: str = "additive",
+        attention_size: int | None = None,
+        head_dropout: float = 0.0,
         dense: Sequence[int] = (),
         activation: str = "relu",
+        vocabulary: int | None = None,
+        embedding_size: int | None = None,
+        padding_index: int | None = None,
+        train_embedding: bool = True,
+        task: str = "regression",
     ) -> NetworkSpec:
-        """GRU stack, read-out, dropout, dense layers, linear head: the usual network.
+        """Embedding, recurrent stack, read-out, dense layers, linear head: the usual network.
 
-        ``hidden_size`` is the width of ``num_layers`` layers, or the widths of several, such as
-        [64, 32, 16]. ``output_size=None`` leaves the head out: the states themselves come out.
-        ``readout="last"`` reads the last valid step of each sequence, ``"every"`` all steps.
-        ``dropout`` stands between the read-out and what follows; ``dense`` are the widths of
-        hidden layers with ``activation`` before the linear head.
+        Args:
+            input_size: features of the input "x"; None for tokens alone.
+            hidden_size: width of ``num_layers`` layers, or the widths of several, such as
+                [64, 32, 16], which become a stack each ("gru0", "gru1", ...; one stack where
+                ``residual`` adds them up).
+            output_size: of the head; None leaves it out: the states themselves come out.
+            cell: "gru", "lstm" or "rnn"; also the stack's name.
+            reset_after: of a GRU, see :class:`GRU`.
+            nonlinearity: of an RNN, "tanh" or "relu".
+            bidirectional, dropout, input_dropout, recurrent_dropout, residual, layer_norm: see
+                :class:`Recurrent`; ``dropout`` acts between layers.
+            readout: "every" step, or one vector a sequence: its "last" valid step, the "mean" or
+                "max" over its valid steps, or "attention".
+            attention, attention_size: score and size of :class:`Attention`.
+            head_dropout: between the read-out and what follows.
+            dense, activation: widths of hidden dense layers before the head, and theirs.
+            vocabulary: how many tokens there are, for an input "tokens" of integers; beside
+                ``input_size``, the token's vector and the values stand side by side.
+            embedding_size, padding_index, train_embedding: see :class:`Embedding`.
+            task: "regression", "classification" or "binary", see :class:`NetworkSpec`.
+
+        Raises:
+            InputError: an option is out of range, or does not go with the others.
         """
-        check_choice("readout", readout, READOUTS)
-        rate = check_rate("dropout", dropout)
-        several = isinstance(hidden_size, Sequence) and not isinstance(hidden_size, str)
-        widths = check_tuple("hidden_size", hidden_size) if several else (hidden_size,)
-        if not widths:
-            raise InputError("hidden_size is empty; pass a number, or a width for each layer")
-        if several and num_layers not in (1, len(widths)):
-            raise InputError(
-                f"hidden_size={shown(hidden_size)} says how many layers there are, "
-                f"num_layers={shown(num_layers)} otherwise; leave num_layers out"
-            )
-        chain: list[tuple[type[LayerSpec], str, dict[str, Any]]] = [
-            (
-                GRU,
-                "gru" if len(widths) == 1 else f"gru{k}",
-                {
-                    "hidden_size": width,
-                    "num_layers": 1 if several else num_layers,
-                    "reset_after": reset_after,
-                },
-            )
-            for k, width in enumerate(widths)
-        ]
-        if readout == "last":
-            chain.append((Last, "last", {}))
-        if rate:
-            chain.append((Dropout, "dropout", {"rate": rate}))
-        chain += [
-            (Dense, f"dense{k}", {"size": size, "activation": activation})
-            for k, size in enumerate(check_tuple("dense", dense))
-        ]
-        if output_size is not None:
-            chain.append((Dense, "head", {"size": output_size}))
-        return cls._chained(input_size, chain)
+        options = cell_options(cell, reset_after, nonlinearity)
+        inputs, layers = read_in(
+            input_size, vocabulary, embedding_size, padding_index, train_embedding
+        )
+        chain = Chain(layers[-1].name if layers else inputs[-1].name)
+        options |= {
+            "bidirectional": bidirectional,
+            "recurrent_dropout": recurrent_dropout,
+            "layer_norm": layer_norm,
+        }
+        append_stacks(
+            chain,
+            cell,
+            hidden_size,
+            num_layers,
+            options,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            residual=residual,
+        )
+        append_readout(chain, readout, attention, attention_size)
+        append_head(chain, head_dropout, dense, activation, output_size)
+        return cls(tuple(inputs), (*layers, *chain.layers), task=task)
 
     @classmethod
     def mlp(
@@ -338,25 +292,8 @@ class NetworkSpec:
         dropout: float = 0.0,
     ) -> NetworkSpec:
         """Dense layers on every step and a linear head: what a GRU is compared with."""
-        rate = check_rate("dropout", dropout)
-        chain: list[tuple[type[LayerSpec], str, dict[str, Any]]] = []
-        for k, size in enumerate(check_tuple("hidden_sizes", hidden_sizes)):
-            chain.append((Dense, f"dense{k}", {"size": size, "activation": activation}))
-            if rate:
-                chain.append((Dropout, f"dropout{k}", {"rate": rate}))
-        chain.append((Dense, "head", {"size": output_size}))
-        return cls._chained(input_size, chain)
-
-    @classmethod
-    def _chained(
-        cls, input_size: int, chain: list[tuple[type[LayerSpec], str, dict[str, Any]]]
-    ) -> NetworkSpec:
-        layers: list[LayerSpec] = []
-        previous = "x"
-        for layer_class, name, options in chain:
-            layers.append(layer_class(name=name, inputs=(previous,), **options))
-            previous = name
-        return cls(inputs=(InputSpec("x", input_size),), layers=tuple(layers))
+        inputs, layers = perceptron(input_size, hidden_sizes, output_size, activation, dropout)
+        return cls(tuple(inputs), tuple(layers))
 
     # -- JSON -------------------------------------------------------------------------------
 
@@ -364,9 +301,10 @@ class NetworkSpec:
         """The spec as plain dicts, lists, strings and numbers."""
         return {
             "format": FORMAT,
-            "inputs": [_plain(item) for item in self.inputs],
-            "layers": [{"kind": layer.kind, **_plain(layer)} for layer in self.layers],
-            "scaling": _plain(self.scaling),
+            "inputs": [plain(item) for item in self.inputs],
+            "layers": [{"kind": layer.kind, **plain(layer)} for layer in self.layers],
+            "scaling": plain(self.scaling),
+            "task": self.task,
         }
 
     def to_json(self) -> str:
@@ -374,7 +312,10 @@ class NetworkSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NetworkSpec:
-        """The inverse of :meth:`to_dict`; refuses unknown keys, kinds and formats by name."""
+        """The inverse of :meth:`to_dict`; refuses unknown keys, kinds and formats by name.
+
+        Keys that a file of an earlier version lacks get their defaults.
+        """
         if not isinstance(data, Mapping):
             raise InputError(f"the network spec must be a JSON object, got {type(data).__name__}")
         # before the keys: a newer format may well have others
@@ -383,72 +324,18 @@ class NetworkSpec:
                 f"the network spec has format {shown(data.get('format'))}, this version reads "
                 f"format {FORMAT}; upgrade headgate"
             )
-        _refuse_unknown("a network spec", data, {"format", "inputs", "layers", "scaling"})
-        inputs = tuple(_build(InputSpec, "an input", item) for item in _items(data, "inputs"))
+        refuse_unknown("a network spec", data, {"format", "inputs", "layers", "scaling", "task"})
+        inputs = tuple(build(InputSpec, "an input", item) for item in items(data, "inputs"))
         layers = []
-        for item in _items(data, "layers"):
+        for item in items(data, "layers"):
             kind = item.get("kind") if isinstance(item, Mapping) else None
             if not isinstance(kind, str) or kind not in LAYERS:
                 raise InputError(f"unknown layer kind {shown(kind)}; known are {', '.join(LAYERS)}")
             options = {key: value for key, value in item.items() if key != "kind"}
-            layers.append(_build(LAYERS[kind], f"a {kind} layer", options))
-        scaling = _build(ScalingSpec, "the scaling", data.get("scaling", {}))
-        return cls(inputs=inputs, layers=tuple(layers), scaling=scaling)
+            layers.append(build(LAYERS[kind], f"a {kind} layer", options))
+        scaling = build(ScalingSpec, "the scaling", data.get("scaling", {}))
+        return cls(inputs, tuple(layers), scaling, data.get("task", "regression"))
 
     @classmethod
     def from_json(cls, text: str) -> NetworkSpec:
         return cls.from_dict(parse_json(text, "the network spec"))
-
-
-def _plain(item: Any) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for entry in fields(item):
-        value = getattr(item, entry.name)
-        result[entry.name] = list(value) if isinstance(value, tuple) else value
-    return result
-
-
-def _items(data: Mapping[str, Any], key: str) -> list[Any]:
-    value = data.get(key)
-    if not isinstance(value, (list, tuple)):
-        raise InputError(f"{key!r} of a network spec must be a list, got {type(value).__name__}")
-    return list(value)
-
-
-def _refuse_unknown(what: str, data: Mapping[str, Any], known: set[str]) -> None:
-    unknown = sorted(set(map(str, data)) - known)
-    if unknown:
-        raise InputError(f"{what} has unknown keys {shown(unknown)}; known are {sorted(known)}")
-
-
-# JSON type of each annotation used above; the annotations are strings.
-_FIELD_CHECKS: dict[str, Any] = {
-    "str": lambda v: isinstance(v, str),
-    "int": lambda v: isinstance(v, int) and not isinstance(v, bool),
-    "bool": lambda v: isinstance(v, bool),
-    "float": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool),
-    "tuple[str, ...]": lambda v: all(isinstance(x, str) for x in v),
-    "tuple[float, ...]": lambda v: all(
-        isinstance(x, (int, float)) and not isinstance(x, bool) for x in v
-    ),
-}
-
-
-def _build(target: Any, what: str, data: Any) -> Any:
-    if not isinstance(data, Mapping):
-        raise InputError(f"{what} must be a JSON object, got {type(data).__name__}")
-    known = {entry.name: str(entry.type) for entry in fields(target)}
-    _refuse_unknown(what, data, set(known))
-    options = {}
-    for key, value in data.items():
-        if known[key].startswith("tuple"):
-            if not isinstance(value, (list, tuple)):
-                raise InputError(f"{key!r} of {what} must be a list, got {shown(value)}")
-            value = tuple(value)
-        if not _FIELD_CHECKS[known[key]](value):
-            raise InputError(f"{key!r} of {what} must be {known[key]}, got {shown(value)}")
-        options[key] = value
-    try:
-        return target(**options)
-    except TypeError as error:
-        raise InputError(f"{what} is incomplete: {error}") from None

@@ -1,4 +1,8 @@
-"""Recurrent states: (L, N, H) arrays for people, one flat vector for the engine."""
+"""Recurrent states: arrays like PyTorch's h_n for people, one flat vector for the engine.
+
+The flat vector holds, for every layer of every stack, for every direction, h (N, H), and behind it
+c (N, H) where the cell is an LSTM.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +14,31 @@ import numpy.typing as npt
 
 from .data.samples import as_values
 from .errors import InputError
-from .spec import GRU
+from .spec import Recurrent
 
 Float32 = npt.NDArray[np.float32]
-State = Float32 | dict[str, Float32]
+StackState = Float32 | tuple[Float32, ...]
+State = StackState | dict[str, StackState]
 
 
-def unflatten(flat: Float32, stacks: Sequence[GRU]) -> State:
-    """Copies as (L, N, H), by name when there are several recurrent stacks."""
-    per_row = sum(stack.num_layers * stack.hidden_size for stack in stacks)
-    rows = flat.size // per_row
-    result, begin = {}, 0
+def unflatten(flat: Float32, stacks: Sequence[Recurrent]) -> State:
+    """Copies as (L, N, H), or (2L, N, H) both ways: each layer's directions side by side.
+
+    A pair (h, c) of these for an LSTM; by name when there are several recurrent stacks.
+    """
+    rows = flat.size // sum(_size(stack) for stack in stacks)
+    result: dict[str, StackState] = {}
+    begin = 0
     for stack in stacks:
-        shape = (stack.num_layers, rows, stack.hidden_size)
-        size = int(np.prod(shape))
-        result[stack.name] = flat[begin : begin + size].reshape(shape).copy()
-        begin += size
+        end = begin + _size(stack) * rows
+        parts = flat[begin:end].reshape(-1, len(stack.states), rows, stack.hidden_size)
+        arrays = tuple(parts[:, i].copy() for i in range(len(stack.states)))
+        result[stack.name] = arrays if len(arrays) > 1 else arrays[0]
+        begin = end
     return result if len(result) > 1 else next(iter(result.values()))
 
 
-def flatten(state: Any, stacks: Sequence[GRU], rows: int | None = None) -> Float32:
+def flatten(state: Any, stacks: Sequence[Recurrent], rows: int | None = None) -> Float32:
     """The flat vector of a state for ``rows`` samples, or for as many as it has.
 
     Raises:
@@ -37,21 +46,71 @@ def flatten(state: Any, stacks: Sequence[GRU], rows: int | None = None) -> Float
     """
     if not stacks:
         raise InputError("this network has no recurrent layer, so it takes no state")
-    parts = state if isinstance(state, Mapping) else {stacks[0].name: state}
-    if set(parts) != {stack.name for stack in stacks}:
+    by_name = state if isinstance(state, Mapping) else {stacks[0].name: state}
+    if set(by_name) != {stack.name for stack in stacks}:
         raise InputError(
             f"state must be a dict with {[stack.name for stack in stacks]}, as net.state is"
         )
     flat = []
     for stack in stacks:
-        array = as_values("state", parts[stack.name])
-        n = array.shape[1] if rows is None and array.ndim == 3 else rows
-        expected = (stack.num_layers, n, stack.hidden_size)
-        if array.shape != expected:
-            raise InputError(
-                "state must be (num_layers, N, hidden_size) = "
-                f"{tuple('N' if size is None else size for size in expected)}, got {array.shape}"
-            )
-        rows = n
-        flat.append(array.ravel())
+        arrays = []
+        for name, value in zip(stack.states, _parts(stack, by_name[stack.name]), strict=True):
+            array = as_values("state" if len(stack.states) == 1 else f"state {name}", value)
+            n = array.shape[1] if rows is None and array.ndim == 3 else rows
+            if array.shape != (stack.num_layers * stack.directions, n, stack.hidden_size):
+                raise _unlike(stack, n, array.shape)
+            rows = n
+            arrays.append(array)
+        flat.append(np.stack(arrays, axis=1).ravel())
     return np.concatenate(flat)
+
+
+def named(state: State, stacks: Sequence[Recurrent]) -> dict[str, Float32]:
+    """The arrays of a state as a model file names them: ``gru``, and ``lstm.h``, ``lstm.c``."""
+    by_name = state if isinstance(state, dict) else {stacks[0].name: state}
+    result: dict[str, Float32] = {}
+    for stack in stacks:
+        parts = _parts(stack, by_name[stack.name])
+        result.update(zip(stack.state_names(), parts, strict=True))
+    return result
+
+
+def from_named(arrays: Mapping[str, Float32], stacks: Sequence[Recurrent]) -> State:
+    """The inverse of :func:`named`.
+
+    Raises:
+        InputError: an array is missing.
+    """
+    result: dict[str, StackState] = {}
+    for stack in stacks:
+        missing = [name for name in stack.state_names() if name not in arrays]
+        if missing:
+            raise InputError(f"the state has no {missing}")
+        parts = tuple(arrays[name] for name in stack.state_names())
+        result[stack.name] = parts if len(parts) > 1 else parts[0]
+    return result
+
+
+def _size(stack: Recurrent) -> int:
+    """Numbers that a stack carries for one sample."""
+    return stack.num_layers * stack.directions * len(stack.states) * stack.hidden_size
+
+
+def _parts(stack: Recurrent, value: Any) -> Sequence[Any]:
+    if len(stack.states) == 1:
+        return (value,)
+    if not isinstance(value, (tuple, list)) or len(value) != len(stack.states):
+        raise InputError(
+            f"the state of {stack.name!r} must be a pair ({', '.join(stack.states)}), as net.state "
+            f"is, got {type(value).__name__}"
+        )
+    return value
+
+
+def _unlike(stack: Recurrent, rows: int | None, shape: tuple[int, ...]) -> InputError:
+    first = "2 * num_layers" if stack.bidirectional else "num_layers"
+    depth = stack.num_layers * stack.directions
+    return InputError(
+        f"state must be ({first}, N, hidden_size) = "
+        f"{(depth, 'N' if rows is None else rows, stack.hidden_size)}, got {shape}"
+    )

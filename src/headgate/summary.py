@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
-import numpy as np
-
-from .spec import GRU, Last, NetworkSpec
+from .spec import GRU, LSTM, Embedding, LayerSpec, NetworkSpec, Recurrent
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Summary:
         rows: one for each layer.
         parameters: of the whole network.
         lstm_parameters: what it would have with LSTM layers, two biases for each gate as here;
-            None without recurrent layers.
+            None unless all its recurrent layers are GRUs.
         convention: how biases are counted.
     """
 
@@ -63,37 +63,62 @@ class Summary:
 
 def summarize(spec: NetworkSpec) -> Summary:
     """The summary of a spec."""
-    widths = spec.widths()
-    rows, lstm_extra = [], 0
-    sequence = True
+    rows = []
     for layer in spec.layers:
-        shapes = layer.parameter_shapes(widths[layer.inputs[0]])
-        sequence = sequence and not isinstance(layer, Last)
-        size = widths[layer.name]
-        count = sum(int(np.prod(shape)) for shape in shapes.values())
-        output = f"(N, T, {size})" if sequence else f"(N, {size})"
+        port = spec.ports[layer.name]
+        count = _count(layer, spec.reads(layer))
+        output = f"(N, {port.width})" if port.pooled_by else f"(N, T, {port.width})"
         rows.append(SummaryRow(layer.name, _kind(layer), output, count))
-        if isinstance(layer, GRU):
-            weights = sum(int(np.prod(s)) for k, s in shapes.items() if k.startswith("weight"))
-            lstm = weights // 3 * 4 + 8 * layer.hidden_size * layer.num_layers
-            lstm_extra += lstm - count
     total = sum(row.parameters for row in rows)
     stacks = spec.recurrent()
-    convention = ""
-    if stacks:
-        if all(stack.reset_after for stack in stacks):
-            biases = "6H"
-        elif not any(stack.reset_after for stack in stacks):
-            biases = "5H (reset_after=False: one candidate bias)"
-        else:
-            biases = "6H, or 5H where reset_after=False,"
-        convention = f"biases counted as in PyTorch: bias_ih and bias_hh, {biases} a GRU layer"
-    return Summary(tuple(rows), total, total + lstm_extra if stacks else None, convention)
+    lstm = None
+    if stacks and all(isinstance(stack, GRU) for stack in stacks):
+        lstm = total + sum(
+            _count(_as_lstm(stack), spec.reads(stack)) - _count(stack, spec.reads(stack))
+            for stack in stacks
+        )
+    return Summary(tuple(rows), total, lstm, _convention(stacks))
 
 
-def _kind(layer: object) -> str:
-    if isinstance(layer, GRU):
-        depth = f" x {layer.num_layers}" if layer.num_layers > 1 else ""
-        return "gru" + depth + ("" if layer.reset_after else " (reset before)")
-    activation = getattr(layer, "activation", "linear")
-    return str(getattr(layer, "kind", "")) + ("" if activation == "linear" else f" {activation}")
+def _count(layer: LayerSpec, reads: int) -> int:
+    return sum(math.prod(shape) for shape in layer.parameter_shapes(reads).values())
+
+
+def _as_lstm(stack: Recurrent) -> LSTM:
+    names = [entry.name for entry in fields(Recurrent)]
+    return LSTM(**{name: getattr(stack, name) for name in names})
+
+
+def _convention(stacks: Sequence[Recurrent]) -> str:
+    """How biases are counted: what each kind of layer among ``stacks`` has."""
+    counts: dict[str, str] = {}
+    for stack in stacks:
+        units = f"{stack.gates + stack.bias_hh_size // stack.hidden_size}H"
+        before = isinstance(stack, GRU) and not stack.reset_after
+        reason = " (reset_after=False: one candidate bias)" if before else ""
+        article = "a" if stack.kind == "gru" else "an"
+        counts.setdefault(stack.cell, f"{units} {article} {stack.kind.upper()} layer{reason}")
+    if not counts:
+        return ""
+    each = " and direction" if any(stack.bidirectional for stack in stacks) else ""
+    return f"biases counted as in PyTorch: bias_ih and bias_hh, {', '.join(counts.values())}{each}"
+
+
+def _kind(layer: LayerSpec) -> str:
+    """A layer's kind, and the options that tell it from others of the kind."""
+    words = [layer.kind]
+    if isinstance(layer, Recurrent):
+        if layer.num_layers > 1:
+            words.append(f"x {layer.num_layers}")
+        words += [name for name in ("bidirectional", "residual") if getattr(layer, name)]
+        if layer.layer_norm:
+            words.append("layer norm")
+    if isinstance(layer, GRU) and not layer.reset_after:
+        words.append("(reset before)")
+    if isinstance(layer, Embedding):
+        words.append(f"of {layer.vocabulary:,}" + ("" if layer.trainable else " (frozen)"))
+    for option in ("activation", "nonlinearity", "score"):
+        value = getattr(layer, option, "linear")
+        if value != "linear":
+            words.append(value)
+    return " ".join(words)

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..kernels import make_samples
 
 Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 
@@ -49,6 +50,8 @@ class SampleTable:
             ``hidden_columns`` columns of each row are zero to the network, after shift and scale,
             and x is not read there: values that are not known ahead, beside covariates that are.
             Every sample must have more than ``known_steps`` steps.
+        tokens: (S, C) int32, the numbers that embeddings look up beside each row of x; a column
+            for each input of tokens. x is (S, 0) for a network that reads nothing else.
     """
 
     x: Float32
@@ -67,6 +70,7 @@ class SampleTable:
     shifted_columns: int | None = None
     known_steps: int = 0
     hidden_columns: int = 0
+    tokens: Int32 | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -87,6 +91,7 @@ class SampleTable:
         try:
             return make_samples(
                 np.ascontiguousarray(self.x, np.float32),
+                None if self.tokens is None else np.ascontiguousarray(self.tokens, np.int32),
                 np.array(self.starts, np.int64),
                 np.array(self.lengths, np.int64),
                 y,
@@ -108,6 +113,11 @@ class SampleTable:
     def _checked_layout(self) -> tuple[int, int, int, int]:
         """segment, shifted_columns as a number, known_steps, hidden_columns."""
         segment = check_size("segment", self.segment)
+        if segment > 1 and self.tokens is not None:
+            raise InputError(
+                f"segment={segment} goes with values alone: a step of several rows has no token of "
+                "its own"
+            )
         if segment > 1 and self.y_steps == "every":
             raise InputError(
                 f"segment={segment} goes with y_steps='last': a step of several rows has no "

@@ -220,7 +220,7 @@ class GRUForecaster(Estimator):
                 hidden,
                 cut.horizon * max(len(quantiles), 1),
                 num_layers=self.num_layers,
-                dropout=self.dropout,
+                head_dropout=self.dropout,
             )
             scaling = ScalingSpec("per_series" if shift == "none" else "per_window", shift)
             spec = NetworkSpec(spec.inputs, spec.layers, scaling)
