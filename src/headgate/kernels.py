@@ -215,7 +215,6 @@ class Engine:
 
 def make_samples(
     x: Float32,
-    tokens: Int32 | None,
     starts: Int64,
     lengths: Int64,
     y: Float32 | None,
@@ -228,11 +227,23 @@ def make_samples(
     shifted_columns: int,
     known_steps: int,
     hidden_columns: int,
+    tokens: Int32 | None = None,
 ) -> Any:
     """The engine's view of a sample table; arrays are kept alive, not copied."""
     layout = (segment, shifted_columns, known_steps, hidden_columns)
+    columns = {} if tokens is None else {"tokens": tokens}
     return _engine.Samples(
-        x, starts, lengths, y, y_starts, y_stride, output_size, every, scaling, *layout
+        x,
+        starts,
+        lengths,
+        y,
+        y_starts,
+        y_stride,
+        output_size,
+        every,
+        scaling,
+        *layout,
+        **columns,
     )
 
 

@@ -135,8 +135,8 @@ class NetworkSpec:
             layers=check_tuple("layers of a network", self.layers, LayerSpec),
         )
         check_choice("task", self.task, TASKS)
-        # walks the graph, and refuses what does not fit together
-        if self.task == "classification" and self.output_size < 2:
+        outputs = self.output_size  # walks the graph, and refuses what does not fit together
+        if self.task == "classification" and outputs < 2:
             raise InputError(
                 "task='classification' needs an output for each of two or more classes, got "
                 "output_size=1; use task='binary' for yes or no"
