@@ -75,7 +75,7 @@ def test_ctrl_c_leaves_a_whole_number_of_updates(
     hg.set_num_threads(count)
     n, size = 60_000, 20
     x, y = data(n, 10, 3)
-    net, twin = (every(80, input_size=3, dropout=0.2) for _ in range(2))
+    net, twin = (every(80, input_size=3, head_dropout=0.2) for _ in range(2))
     options = {"epochs": 1, "batch_size": size, "shuffle": False, "stateful": True}
     late = interrupted(lambda: net.fit(x, y, **options), ctrl_c)
     assert late < 1.0
@@ -134,7 +134,7 @@ def in_threads(*calls: Callable[[], Any]) -> list[Any]:
 
 def trained(seed: int) -> bytes:
     x, y = data(64, 30)
-    net = every(33, seed=seed, dropout=0.1)
+    net = every(33, seed=seed, head_dropout=0.1)
     net.fit(x, y, epochs=4)
     return weights(net)
 

@@ -130,7 +130,7 @@ def test_whole_networks(
             num_layers=num_layers,
             reset_after=reset_after,
             readout=readout,
-            dropout=0.5,
+            head_dropout=0.5,
             dense=(17, 8),
             activation=activation,
         )

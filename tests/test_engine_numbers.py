@@ -236,7 +236,7 @@ def test_instruction_sets(isa: str) -> None:
 @pytest.mark.parametrize("readout", ["every", "last"])
 def test_seeds(isa: str, readout: str) -> None:
     """The same seed gives the same bits, another seed others: weights, shuffling and dropout."""
-    spec = NetworkSpec.stacked(3, 9, 2, readout=readout, dropout=0.3)
+    spec = NetworkSpec.stacked(3, 9, 2, readout=readout, head_dropout=0.3)
     options = {"batch_size": 7}
     assert train(spec, 1, **options) == train(spec, 1, **options)
     assert train(spec, 1, **options) != train(spec, 1, seed=8, **options)

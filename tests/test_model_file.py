@@ -10,6 +10,7 @@ import pickle
 import runpy
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import headgate as hg
 from headgate import model_file
 from headgate.errors import HeadgateError, InputError, ModelFileError
 from headgate.files import write_beside_and_rename
@@ -162,6 +164,55 @@ def test_the_golden_file_of_format_1_loads() -> None:
     assert loaded.tensors.keys() == tensors.keys()
     for name in tensors:
         np.testing.assert_array_equal(loaded.tensors[name], tensors[name], strict=True)
+
+
+FEATURES = {
+    "lstm": {"cell": "lstm", "num_layers": 2},
+    "rnn": {"cell": "rnn", "nonlinearity": "relu"},
+    "norm": {"layer_norm": True, "reset_after": False},
+    "both ways": {"bidirectional": True, "num_layers": 2, "readout": "mean"},
+    "dropout": {"num_layers": 2, "dropout": 0.1, "input_dropout": 0.2, "recurrent_dropout": 0.3},
+    "residual": {"num_layers": 3, "residual": True, "readout": "max"},
+    "widths": {"hidden_size": [5, 3], "cell": "lstm"},
+    "additive": {"readout": "attention", "attention_size": 3},
+    "dot": {"readout": "attention", "attention": "dot"},
+    "tokens": {"vocabulary": 7, "embedding_size": 2, "padding_index": 1},
+    "classes": {"output_size": 3, "task": "classification", "readout": "every"},
+    "yes or no": {"task": "binary"},
+}
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_every_feature_comes_back(tmp_path: Path, feature: str) -> None:
+    net = hg.Network(**{"input_size": 2, "hidden_size": 4, "seed": 5, **FEATURES[feature]})
+    rng = np.random.default_rng(0)
+    x: Any = rng.standard_normal((3, 5, 2))
+    if net.spec.token_inputs:
+        x = {"x": x, "tokens": rng.integers(0, 7, (3, 5))}
+    expected, net.state = net.predict(x, return_state=True)
+    net.save(tmp_path / "net.safetensors")
+    again = hg.load(tmp_path / "net.safetensors")
+    assert again.spec == net.spec
+    assert list(again.tensors()) == list(net.tensors())
+    for name, array in net.tensors().items():
+        np.testing.assert_array_equal(again.tensors()[name], array, strict=True)
+    np.testing.assert_array_equal(again.predict(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("state.lstm.h", (2, 1, 3), r"must have the shape \(4, N, 3\), got \(2, 1, 3\)"),
+        ("state.lstm.c", (4, 1, 4), r"must have the shape \(4, N, 3\), got \(4, 1, 4\)"),
+    ],
+)
+def test_states_of_all_stacks_are_held_against_the_spec(
+    tmp_path: Path, name: str, shape: tuple[int, ...], expected: str
+) -> None:
+    net = hg.Network(input_size=2, hidden_size=3, cell="lstm", num_layers=2, bidirectional=True)
+    tensors = {**net.tensors(), name: np.zeros(shape, np.float32)}
+    with pytest.raises(InputError, match=expected):
+        save_model(tmp_path / "net.safetensors", net.spec, tensors)
 
 
 # -- damage -------------------------------------------------------------------------------------

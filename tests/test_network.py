@@ -310,7 +310,7 @@ def test_load_state_dict_refuses_what_does_not_fit() -> None:
 @pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
 def test_a_saved_network_is_the_same_network(tmp_path: Path, isa: str, reset_after: bool) -> None:
     x, y = data()
-    net = every(seed=11, reset_after=reset_after, num_layers=2, dense=(3,), dropout=0.1)
+    net = every(seed=11, reset_after=reset_after, num_layers=2, dense=(3,), head_dropout=0.1)
     net.fit(x, y, epochs=3, validation_data=(x, y), **OPTIONS)
     net.save(tmp_path / "net.safetensors")
     again = hg.load(tmp_path / "net.safetensors")
@@ -362,7 +362,7 @@ def test_networks_are_built_from_a_spec_or_from_keywords() -> None:
     for call, message in (
         (lambda: hg.Network(spec, hidden_size=3), "pass a spec or keywords, not both"),
         (lambda: hg.Network(input_size=1), "hidden_size"),
-        (lambda: hg.Network(input_size=1, hidden_size=4, bidirectional=True), "bidirectional"),
+        (lambda: hg.Network(input_size=1, hidden_size=4, zoneout=0.1), "zoneout"),
         (lambda: hg.Network("gru"), "spec must be a NetworkSpec, got str"),
         (lambda: hg.Network(spec, seed=-1), "seed must be between 0"),
     ):

@@ -374,7 +374,7 @@ def test_gradients_of_a_whole_network_by_central_differences(readout, loss, rese
 
 def test_a_network_is_its_layers_one_after_another():
     rng = np.random.default_rng(12)
-    spec = NetworkSpec.stacked(2, 3, 1, num_layers=2, readout="last", dropout=0.3, dense=(4,))
+    spec = NetworkSpec.stacked(2, 3, 1, num_layers=2, readout="last", head_dropout=0.3, dense=(4,))
     tensors, x = oracles.network_tensors(spec, rng), rng.standard_normal((3, 5, 2))
     lengths, state = [5, 1, 4], rng.uniform(-1, 1, (2, 3, 3))
     low, h_low, _ = reference.gru_forward(

@@ -15,30 +15,76 @@ from headgate.errors import InputError
 from headgate.spec import (
     ACTIVATIONS,
     GRU,
+    LSTM,
     READOUTS,
+    RNN,
     SCALINGS,
+    TASKS,
+    Attention,
+    Concat,
     Dense,
     Dropout,
+    Embedding,
     InputSpec,
     Last,
+    LayerSpec,
+    Mean,
     NetworkSpec,
+    Recurrent,
     ScalingSpec,
 )
 
 sizes = st.integers(1, 300)
 rates = st.floats(0, 1, exclude_max=True)
-stacked = st.builds(
-    NetworkSpec.stacked,
-    sizes,
-    sizes,
-    sizes,
-    num_layers=st.integers(1, 4),
-    reset_after=st.booleans(),
-    readout=st.sampled_from(READOUTS),
-    dropout=rates,
-    dense=st.lists(sizes, max_size=3),
-    activation=st.sampled_from(ACTIVATIONS),
-)
+
+
+@st.composite
+def stacks(draw: st.DrawFn) -> NetworkSpec:
+    """Any network that the keywords can describe."""
+    cell = draw(st.sampled_from(["gru", "lstm", "rnn"]))
+    own = {"gru": {"reset_after": st.booleans()}, "rnn": {"nonlinearity": nonlinearities}}
+    layers = draw(st.integers(1, 4))
+    if layers > 1:
+        own[cell] = {**own.get(cell, {}), "dropout": rates, "residual": st.booleans()}
+    readout = draw(st.sampled_from(READOUTS))
+    if readout == "attention":
+        score = draw(st.sampled_from(["additive", "dot"]))
+        size = draw(st.none() | sizes) if score == "additive" else None
+        attention = {"attention": score, "attention_size": size}
+    else:
+        attention = {}
+    tokens = draw(st.booleans())
+    vocabulary = draw(sizes)
+    embedding = {
+        "vocabulary": vocabulary,
+        "embedding_size": draw(sizes),
+        "padding_index": draw(st.none() | st.integers(0, vocabulary - 1)),
+        "train_embedding": draw(st.booleans()),
+    }
+    task = draw(st.sampled_from(TASKS))
+    return NetworkSpec.stacked(
+        draw(st.none() | sizes if tokens else sizes),
+        draw(sizes),
+        draw(sizes) + 1,
+        cell=cell,
+        num_layers=layers,
+        bidirectional=draw(st.booleans()),
+        input_dropout=draw(rates),
+        recurrent_dropout=draw(rates),
+        layer_norm=draw(st.booleans()),
+        readout=readout,
+        head_dropout=draw(rates),
+        dense=draw(st.lists(sizes, max_size=3)),
+        activation=draw(st.sampled_from(ACTIVATIONS)),
+        task=task,
+        **{name: draw(strategy) for name, strategy in own.get(cell, {}).items()},
+        **attention,
+        **(embedding if tokens else {}),
+    )
+
+
+nonlinearities = st.sampled_from(["tanh", "relu"])
+stacked = stacks()
 mlps = st.builds(
     NetworkSpec.mlp,
     sizes,
@@ -70,7 +116,7 @@ def small() -> dict:
 @settings(deadline=None)
 @given(stacked | mlps, scalings())
 def test_json_gives_the_same_spec_back(spec: NetworkSpec, scaling: ScalingSpec) -> None:
-    spec = NetworkSpec(spec.inputs, spec.layers, scaling)
+    spec = NetworkSpec(spec.inputs, spec.layers, scaling, spec.task)
     assert NetworkSpec.from_json(spec.to_json()) == spec
     assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert hash(NetworkSpec.from_json(spec.to_json())) == hash(spec)
@@ -78,9 +124,9 @@ def test_json_gives_the_same_spec_back(spec: NetworkSpec, scaling: ScalingSpec) 
 
 def test_numpy_numbers_are_welcome_and_become_plain() -> None:
     spec = NetworkSpec.stacked(
-        np.int64(3), np.int32(4), np.uint8(2), dropout=np.float32(0.25), dense=np.array([5])
+        np.int64(3), np.int32(4), np.uint8(2), head_dropout=np.float32(0.25), dense=np.array([5])
     )
-    assert spec == NetworkSpec.stacked(3, 4, 2, dropout=0.25, dense=(5,))
+    assert spec == NetworkSpec.stacked(3, 4, 2, head_dropout=0.25, dense=(5,))
     assert NetworkSpec.from_json(spec.to_json()) == spec
     scaling = ScalingSpec("affine", "", np.float32([0.5]), np.float32([2]))
     assert (scaling.shift, scaling.scale) == ((0.5,), (2.0,))
@@ -129,11 +175,18 @@ def test_parameter_count_of_keras_gru_50(after: bool, count: int) -> None:
 
 
 def test_readout_and_sizes() -> None:
-    spec = NetworkSpec.stacked(3, 4, 2, readout="last", dropout=0.5, dense=[7])
+    spec = NetworkSpec.stacked(3, 4, 2, readout="last", head_dropout=0.5, dense=[7])
     assert [layer.kind for layer in spec.layers] == ["gru", "last", "dropout", "dense", "dense"]
     assert (spec.readout, spec.input_size, spec.output_size) == ("last", 3, 2)
     assert NetworkSpec.stacked(3, 4, readout="every").readout == "every"
     assert [layer.kind for layer in NetworkSpec.mlp(1, [32, 16]).layers] == ["dense"] * 3
+
+
+WORDS = InputSpec("words", 1, "tokens")
+
+
+def graph(*layers: LayerSpec, inputs: tuple[InputSpec, ...] = (InputSpec("x", 1),)) -> NetworkSpec:
+    return NetworkSpec(inputs, layers)
 
 
 # -- refusals, word for word --------------------------------------------------------------------
@@ -164,7 +217,7 @@ def test_readout_and_sizes() -> None:
         ),
         (
             lambda: NetworkSpec.stacked(1, 4, readout="first"),
-            "readout must be one of 'every', 'last'; got 'first'",
+            "readout must be one of 'every', 'last', 'mean', 'max', 'attention'; got 'first'",
         ),
         (
             lambda: NetworkSpec.stacked(1, 4, dropout=1),
@@ -202,7 +255,7 @@ def test_readout_and_sizes() -> None:
         ),
         (
             lambda: NetworkSpec((), (Dense("head", ("x",)),)),
-            "a network has exactly one input for now, got 0",
+            "a network has at least one input, got none",
         ),
         (
             lambda: NetworkSpec((InputSpec("x", 1),), ("gru",)),
@@ -214,12 +267,200 @@ def test_readout_and_sizes() -> None:
         ),
         (
             lambda: NetworkSpec((InputSpec("x", 1),), (Dense("head", ("y",)),)),
-            "layer 'head' must read from the one before it, 'x', got inputs=('y',)",
+            "layer 'head' (dense) reads 'y', which is no input and no layer before it; before it "
+            "are ['x']",
         ),
         (
             lambda: NetworkSpec((InputSpec("x", 1),), (Last("a", ("x",)), GRU("b", ("a",)))),
-            "layer 'b' (gru) needs a sequence, but a 'last' layer before it keeps one step only; "
+            "layer 'b' (gru) needs a sequence, but a 'last' layer before it keeps one vector only; "
             "move 'last' behind it",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, dropout=0.2),
+            "dropout acts between layers, and there is one; use input_dropout, "
+            "recurrent_dropout, head_dropout, or num_layers=2",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, [4], dropout=0.2),
+            "dropout acts between layers, and there is one; use input_dropout, "
+            "recurrent_dropout, head_dropout, or num_layers=2",
+        ),
+        (
+            lambda: GRU("g", ("x",), dropout=0.2),
+            "dropout of layer 'g' acts between its layers, and there is one; use input_dropout, "
+            "recurrent_dropout, a Dropout layer behind it, or num_layers=2",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, [64, 32], residual=True),
+            "residual=True needs layers of equal width; layer 1 has 64, layer 2 has 32",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, residual=True),
+            "residual=True acts from the second layer on, and there is one; use num_layers=2, or "
+            "leave it out",
+        ),
+        (
+            lambda: LSTM("m", ("x",), residual=True),
+            "residual=True of layer 'm' acts from its second layer on, and there is one; use "
+            "num_layers=2, or leave it out",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, residual="yes"),
+            "residual must be True or False, got 'yes'",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, bidirectional=2),
+            "bidirectional of layer 'gru' must be True or False, got 2",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, recurrent_dropout=1),
+            "recurrent_dropout of layer 'gru' must be at least 0 and below 1, got 1",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, cell="qrnn"),
+            "cell must be one of 'gru', 'lstm', 'rnn'; got 'qrnn'",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, cell="lstm", reset_after=False),
+            "reset_after=False goes with cell='gru'; leave it out, or use that",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, nonlinearity="relu"),
+            "nonlinearity='relu' goes with cell='rnn'; leave it out, or use that",
+        ),
+        (
+            lambda: RNN("r", ("x",), nonlinearity="sin"),
+            "nonlinearity of layer 'r' must be one of 'tanh', 'relu'; got 'sin'",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, attention_size=3),
+            "attention_size=3 goes with readout='attention'; leave it out, or use that",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, readout="attention", attention="cosine"),
+            "score of layer 'attention' must be one of 'additive', 'dot'; got 'cosine'",
+        ),
+        (
+            lambda: Attention("a", ("x",), score="dot", size=3),
+            "size of layer 'a' goes with score='additive'; with score='dot' the query is as wide "
+            "as the steps, so leave size out",
+        ),
+        (
+            lambda: NetworkSpec.stacked(hidden_size=4),
+            "a network needs an input: pass input_size, vocabulary, or both",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, embedding_size=3),
+            "embedding_size goes with vocabulary; pass how many tokens there are",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, train_embedding=False),
+            "train_embedding goes with vocabulary; pass how many tokens there are",
+        ),
+        (
+            lambda: NetworkSpec.stacked(vocabulary=9),
+            "vocabulary needs embedding_size, the length of each token's vector; pass a number "
+            "such as 32",
+        ),
+        (
+            lambda: NetworkSpec.stacked(vocabulary=9, embedding_size=3, padding_index=9),
+            "padding_index of layer 'embedding' must be between 0 and 8, got 9",
+        ),
+        (
+            lambda: NetworkSpec.stacked(vocabulary=1 << 25, embedding_size=3),
+            "vocabulary of layer 'embedding' must be between 1 and 16777216, got 33554432",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, task="ranking"),
+            "task must be one of 'regression', 'classification', 'binary'; got 'ranking'",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, task="classification"),
+            "task='classification' needs an output for each of two or more classes, got "
+            "output_size=1; use task='binary' for yes or no",
+        ),
+        (
+            lambda: InputSpec("words", 2, "tokens"),
+            "input 'words' of kind='tokens' holds one integer a step and has size 1, got 2; give "
+            "every column of tokens an input of its own",
+        ),
+        (
+            lambda: InputSpec("words", 1, "text"),
+            "the kind of input 'words' must be one of 'values', 'tokens'; got 'text'",
+        ),
+        (
+            lambda: graph(Dense("a", ("x",)), inputs=(InputSpec("x", 1), InputSpec("y", 1))),
+            "a network has at most one input of kind='values', got ['x', 'y']; put the features "
+            "side by side in one",
+        ),
+        (
+            lambda: graph(Dense("a", ("x",)), inputs=(InputSpec("x", 1), WORDS)),
+            "input 'words' is read by no layer; connect it or leave it out (the last layer, 'a', "
+            "is the output)",
+        ),
+        (
+            lambda: graph(Dense("a", ("x",)), Dense("b", ("x",))),
+            "layer 'a' is read by no layer; connect it or leave it out (the last layer, 'b', is "
+            "the output)",
+        ),
+        (
+            lambda: graph(Dense("a", ("b",)), Dense("b", ("x",))),
+            "layer 'a' (dense) reads 'b', which is no input and no layer before it; before it are "
+            "['x']",
+        ),
+        (
+            lambda: graph(Dense("a", ("x", "x"))),
+            "layer 'a' (dense) reads exactly one other, got inputs=('x', 'x'); join several by a "
+            "concat layer",
+        ),
+        (
+            lambda: graph(Concat("a", ("x",))),
+            "layer 'a' (concat) reads 2 to 256 others, got inputs=('x',)",
+        ),
+        (
+            lambda: graph(Concat("a", ("x", "x"))),
+            "layer 'a' (concat) reads a part twice, got inputs=('x', 'x'); name each once",
+        ),
+        (
+            lambda: graph(Mean("m", ("x",)), Concat("a", ("x", "m"))),
+            "layer 'a' (concat) cannot join 'm', one vector a sequence, with 'x', which has a row "
+            "for every step; put a read-out behind the latter",
+        ),
+        (
+            lambda: graph(
+                Dense("a", ("x",), size=1 << 20),
+                Dense("b", ("x",), size=1),
+                Concat("c", ("a", "b")),
+            ),
+            "layer 'c' (concat) puts out 1048577 features, at most 1048576 are possible",
+        ),
+        (
+            lambda: graph(Mean("m", ("x",)), Last("l", ("m",))),
+            "layer 'l' (last) needs a sequence, but a 'mean' layer before it keeps one vector "
+            "only; move 'mean' behind it",
+        ),
+        (
+            lambda: graph(GRU("g", ("words",)), inputs=(WORDS,)),
+            "layer 'g' (gru) reads the tokens 'words' themselves; put an embedding between them",
+        ),
+        (
+            lambda: graph(Embedding("e", ("x",), 5, 2)),
+            "layer 'e' (embedding) reads 'x'; it needs an input of kind='tokens'",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, [2] * 5 + [3], num_layers=6, dense=[4] * 251),
+            "a network has 1 to 256 layers, got 259",
+        ),
+        (
+            lambda: graph(
+                *(GRU(f"g{k}", (f"g{k - 1}" if k else "x",), 2, num_layers=205) for k in range(5))
+            ),
+            "a network has at most 1024 layers, those of stacks counted one by one, got 1025",
+        ),
+        (
+            lambda: graph(Recurrent("r", ("x",))),
+            "layer 'r' is a Recurrent, which nothing can run; known are GRU, LSTM, RNN, Dense, "
+            "Dropout, Embedding, Concat, Last, Mean, Max, Attention",
         ),
         (
             lambda: ScalingSpec("affine", shift=(0.0,)),
@@ -269,7 +510,7 @@ def spoiled_layer(**changes) -> str:
         (
             spoiled(optimizer="adam"),
             "a network spec has unknown keys ['optimizer']; known are "
-            "['format', 'inputs', 'layers', 'scaling']",
+            "['format', 'inputs', 'layers', 'scaling', 'task']",
         ),
         (
             spoiled(layers={}),
@@ -277,16 +518,19 @@ def spoiled_layer(**changes) -> str:
         ),
         (
             spoiled(layers=[5]),
-            "unknown layer kind None; known are gru, dense, dropout, last",
+            "unknown layer kind None; known are gru, lstm, rnn, dense, dropout, embedding, concat, "
+            "last, mean, max, attention",
         ),
         (
-            spoiled_layer(kind="lstm"),
-            "unknown layer kind 'lstm'; known are gru, dense, dropout, last",
+            spoiled_layer(kind="qrnn"),
+            "unknown layer kind 'qrnn'; known are gru, lstm, rnn, dense, dropout, embedding, "
+            "concat, last, mean, max, attention",
         ),
         (
-            spoiled_layer(bidirectional=True),
-            "a gru layer has unknown keys ['bidirectional']; known are "
-            "['hidden_size', 'inputs', 'name', 'num_layers', 'reset_after']",
+            spoiled_layer(zoneout=0.1),
+            "a gru layer has unknown keys ['zoneout']; known are ['bidirectional', 'dropout', "
+            "'hidden_size', 'input_dropout', 'inputs', 'layer_norm', 'name', 'num_layers', "
+            "'recurrent_dropout', 'reset_after', 'residual']",
         ),
         (
             spoiled_layer(hidden_size=4.0),

@@ -215,7 +215,6 @@ class Engine:
 
 def make_samples(
     x: Float32,
-    tokens: Int32 | None,
     starts: Int64,
     lengths: Int64,
     y: Float32 | None,
@@ -228,6 +227,7 @@ def make_samples(
     shifted_columns: int,
     known_steps: int,
     hidden_columns: int,
+    tokens: Int32 | None = None,
 ) -> Any:
     """The engine's view of a sample table; arrays are kept alive, not copied.
 

@@ -19,6 +19,8 @@ NONLINEARITIES = ("tanh", "relu")
 INPUT_KINDS = ("values", "tokens")
 SCORES = ("additive", "dot")
 MAX_LAYERS = 256
+MAX_DEPTH = 1024  # layers of a network, those of stacks counted one by one
+MAX_VOCABULARY = 1 << 24
 MAX_PARAMETERS = (1 << 31) - 1
 
 Shapes = dict[str, tuple[int, ...]]
@@ -291,7 +293,7 @@ class Embedding(LayerSpec):
         whose = f"of layer {self.name!r}"
         store(
             self,
-            vocabulary=check_size(f"vocabulary {whose}", self.vocabulary, maximum=MAX_PARAMETERS),
+            vocabulary=check_size(f"vocabulary {whose}", self.vocabulary, maximum=MAX_VOCABULARY),
             size=check_size(f"size {whose}", self.size),
         )
         if self.padding_index is not None:

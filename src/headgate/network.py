@@ -135,6 +135,21 @@ class Network:
                 )
         self._engine.set_vector(self._engine.join(arrays))
 
+    def load_embedding(self, matrix: Any, layer: str = "embedding") -> None:
+        """Replace the vectors of an embedding, such as by pretrained ones.
+
+        Args:
+            matrix: (V, size), the row of each token; the padding row too is taken as it stands.
+            layer: the embedding's name. With ``train_embedding=False`` it stays as loaded.
+
+        Raises:
+            InputError: there is no such embedding, or ``matrix`` does not fit it.
+        """
+        names = [item.name for item in self.spec.layers if isinstance(item, Embedding)]
+        if layer not in names:
+            raise InputError(f"this network has no embedding {layer!r}; it has {names}")
+        self.load_state_dict({**self.state_dict(), f"{layer}.weight": matrix})
+
     @property
     def state(self) -> State | None:
         """A copy of what a stateful fit left: (L, N, H), or None."""

@@ -135,8 +135,8 @@ class NetworkSpec:
             layers=check_tuple("layers of a network", self.layers, LayerSpec),
         )
         check_choice("task", self.task, TASKS)
-        # walks the graph, and refuses what does not fit together
-        if self.task == "classification" and self.output_size < 2:
+        outputs = self.output_size  # walks the graph, and refuses what does not fit together
+        if self.task == "classification" and outputs < 2:
             raise InputError(
                 "task='classification' needs an output for each of two or more classes, got "
                 "output_size=1; use task='binary' for yes or no"
@@ -206,7 +206,7 @@ class NetworkSpec:
     def stacked(
         cls,
         input_size: int | None = None,
-        hidden_size: int | Sequence[int] = 16,
+        hidden_size: int | Sequence[int] | None = None,
         output_size: int | None = 1,
         *,
         cell: str = "gru",
@@ -261,6 +261,10 @@ class NetworkSpec:
         inputs, layers = read_in(
             input_size, vocabulary, embedding_size, padding_index, train_embedding
         )
+        if hidden_size is None:
+            raise InputError(
+                "hidden_size is missing; pass the width of the recurrent layers, such as 16"
+            )
         chain = Chain(layers[-1].name if layers else inputs[-1].name)
         options |= {
             "bidirectional": bidirectional,

@@ -22,7 +22,9 @@ PATH = Path(__file__).with_name("model_v1.safetensors")
 
 def content() -> tuple[NetworkSpec, dict[str, np.ndarray], dict]:
     """Spec, tensors and extra of the file: numbers that binary floats hold exactly."""
-    spec = NetworkSpec.stacked(1, 2, reset_after=False, dropout=0.25, dense=[2], activation="tanh")
+    spec = NetworkSpec.stacked(
+        1, 2, reset_after=False, head_dropout=0.25, dense=[2], activation="tanh"
+    )
     scaling = ScalingSpec("affine", "minmax", shift=(-1.5,), scale=(0.75,))
     spec = NetworkSpec(spec.inputs, spec.layers, scaling)
     shapes = spec.parameter_shapes() | {"state.gru": (1, 1, 2), "extra.tail": (3,)}

@@ -86,12 +86,12 @@ class SampleTable:
             raise InputError("y_shift and y_scale belong together: give both or neither")
         scaling = [None if a is None else np.ascontiguousarray(a, np.float32) for a in given]
         layout = self._checked_layout()
+        tokens = None if self.tokens is None else np.ascontiguousarray(self.tokens, np.int32)
         y = None if self.y is None else np.ascontiguousarray(self.y, np.float32).reshape(-1)
         y_starts = None if self.y_starts is None else np.array(self.y_starts, np.int64)
         try:
             return make_samples(
                 np.ascontiguousarray(self.x, np.float32),
-                None if self.tokens is None else np.ascontiguousarray(self.tokens, np.int32),
                 np.array(self.starts, np.int64),
                 np.array(self.lengths, np.int64),
                 y,
@@ -101,6 +101,7 @@ class SampleTable:
                 self.y_steps == "every",
                 scaling,
                 *layout,
+                tokens=tokens,
             )
         except ValueError as error:
             raise InputError(f"the sample table is inconsistent: {error}") from None
