@@ -20,9 +20,13 @@ struct State {
   int64_t rows, first;
 };
 
+// What a prediction makes of a row of outputs. Losses see the row as it is.
+enum class Output { none, softmax, sigmoid };
+
 class Network {
  public:
-  explicit Network(int64_t input_size) : input_size_(input_size) {}
+  explicit Network(int64_t input_size, Output output = Output::none)
+      : input_size_(input_size), output_(output) {}
 
   // Appends a layer that reads the one before it; `name` prefixes its segments.
   void add(const std::string& name, std::unique_ptr<Layer> layer);
@@ -57,6 +61,8 @@ class Network {
   const float* forward(const Rows& rows, const State<const float>& state, bool training,
                        const RandomKey& random, StopFlag* stop);
   void get_state(const Rows& rows, const State<float>& state) const;
+  // One row as forward() left it, as a prediction [O].
+  void to_prediction(const float* y, float* prediction) const;
   // Where the loss puts its gradient before backward(): [output_count, padded O].
   float* output_gradient() { return slots_.back().dy; }
   // Fills gradients(); after forward() with training.
@@ -79,6 +85,7 @@ class Network {
   Io io(size_t index, const Rows& rows);
 
   int64_t input_size_, state_size_ = 0, parameter_count_ = 0;
+  Output output_;
   bool pooled_ = false, packed_ = false, training_ = false;
   std::vector<Slot> slots_;
   std::vector<Segment> segments_;

@@ -62,10 +62,13 @@ extern "C" __attribute__((visibility("default"))) double headgate_run(
   predict(&net, samples, n, carried.data(), state, out_start.data(), out, nullptr);
   OptimizerOptions options;
   options.rule = Rule::sgd;
-  options.learning_rate = 1e-30;
-  Trainer trainer(&net, options, {static_cast<Loss>(loss), {}}, 0);
-  const EpochResult result =
-      trainer.epoch(samples, order.data(), n, n, carried.data(), 1e30, nullptr);
+  LossOptions kind;
+  kind.kind = static_cast<Loss>(loss);
+  Trainer trainer(&net, options, kind, 0);
+  const int64_t bounds[2] = {0, n};
+  const double rate = 1e-30;
+  const EpochResult result = trainer.epoch(samples, {order.data(), bounds, nullptr, &rate, 1},
+                                           {carried.data(), n, 0}, 1e30, nullptr);
   for (int64_t i = 0; i < net.parameter_count(); ++i) gradients[i] = net.gradients()[i];
   return result.loss;
 }

@@ -21,8 +21,9 @@ Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
-LOSSES = ("mse", "mae", "huber", "quantile")
-SCHEDULES = ("constant", "cosine")
+LOSSES = ("mse", "mae", "huber", "quantile", "cross_entropy", "binary_cross_entropy")
+# What makes predictions of a network's outputs, by its task.
+OUTPUT_FUNCTIONS = {"regression": "none", "classification": "softmax", "binary": "sigmoid"}
 
 if _engine.isa_request_failed():
     raise InputError(
@@ -107,7 +108,9 @@ class Engine:
     """A network's parameters and workspace in the engine."""
 
     def __init__(self, spec: NetworkSpec) -> None:
-        self.raw = _engine.Network(spec.input_size, lower(spec))
+        output = OUTPUT_FUNCTIONS[getattr(spec, "task", "regression")]
+        self.raw = _engine.Network(spec.input_size, lower(spec), output=output)
+        self.output_size = spec.output_size
         self.shapes = spec.parameter_shapes()
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         engine_sizes = [int(np.prod(shape)) for _, _, shape in self.raw.segments()]
@@ -169,5 +172,15 @@ def make_samples(
 
 
 def make_trainer(engine: Engine, **options: Any) -> Any:
-    """The engine's trainer; see ``training.loop`` for the options."""
+    """The engine's trainer.
+
+    Args:
+        **options: optimizer, momentum, weight_decay, clip_norm and clip_value (0: none), seed, and
+            loss as (name, quantiles, class_weights, label_smoothing, ignore_index).
+
+    Its ``epoch(samples, order, bounds, resets, state, rates, limit)`` makes an update for each
+    batch ``order[bounds[b] : bounds[b + 1]]`` (int64) with the learning rate ``rates[b]``
+    (float64), and returns (status, mean loss, updates, last loss). ``resets[b]`` (uint8, or None
+    for never) zeroes ``state`` before the batch.
+    """
     return _engine.Trainer(engine.raw, **options)
