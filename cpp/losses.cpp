@@ -150,7 +150,7 @@ LossSum binary_cross_entropy(const LossOptions& loss, const LossArgs& a) {
     }
     return total;
   };
-  return {sum_of_rows(a, 20.0, row), weight};
+  return {sum_of_rows(a, 50.0, row), weight};
 }
 
 }  // namespace
