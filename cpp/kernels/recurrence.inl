@@ -1,10 +1,15 @@
 // recurrence.inl: recurrent cells over time. A cell is a policy: what its gates are made of, and
 // how they become the next state. Tiles, time loops, directions and lengths are written once.
 //
-// gru:         n = tanh(i_n + r * (U_n h + b_hn)), h' = (1 - z) * n + z * h  (Cho et al. 2014 v1,
-// cuDNN) gru_before:  n = tanh(i_n + U_n (r * h))           (Cho et al. 2014 v3, Chung et al. 2014)
-// lstm:        c' = f * c + i * g, h' = o * tanh(c') (Gers et al. 2000)
-// rnn:         h' = tanh(a) or max(a, 0)             (Elman 1990)
+// gru         n = tanh(i_n + r * (U_n h + b_hn)), h' = (1 - z) * n + z * h   Cho et al. 2014 v1,
+// cuDNN
+//
+// gru_before  n = tanh(i_n + U_n (r * h))              Cho et al. 2014 v3, Chung et al. 2014
+//
+// lstm        c' = f * c + i * g, h' = o * tanh(c')    Gers et al. 2000
+//
+// rnn         h' = tanh(a) or max(a, 0)                Elman 1990
+//
 // where i_* are the input projections that the caller left in `gates`. Everywhere U meets `seen`:
 // the state times the mask of the recurrent dropout (Gal and Ghahramani 2016), or the state itself.
 // With layer normalisation U seen is normalised before it meets anything.
