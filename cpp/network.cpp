@@ -7,17 +7,29 @@ namespace {
 constexpr int64_t kMostRows = int64_t{1} << 36;
 }  // namespace
 
-void Network::add(const std::string& name, std::unique_ptr<Layer> layer) {
-  const size_t first = segments_.size();
-  const bool parameters_below = parameter_count_ > 0;
-  parameter_count_ = layer->describe(parameter_count_, &segments_);
-  for (size_t i = first; i < segments_.size(); ++i)
-    segments_[i].name = name + "." + segments_[i].name;
-  state_size_ += layer->state_size();
+void Network::add(const std::string& name, std::unique_ptr<Layer> layer,
+                  std::vector<int64_t> inputs, int64_t token) {
   Slot slot;
-  slot.pooled_input = pooled_;
-  slot.wants_dx = parameters_below;
-  pooled_ = pooled_ || layer->pools();
+  const size_t first = segments_.size();
+  parameter_count_ = layer->describe(parameter_count_, &segments_);
+  for (size_t i = first; i < segments_.size(); ++i) {
+    segments_[i].name = name + "." + segments_[i].name;
+    slot.learns = slot.learns || segments_[i].trainable;
+  }
+  state_size_ += layer->state_size();
+  for (const int64_t input : inputs) {
+    if (input == kInput) continue;
+    const Slot& below = slots_[static_cast<size_t>(input)];
+    slot.pooled_input = below.pooled;
+    slot.learns = slot.learns || below.learns;
+  }
+  slot.pooled = slot.pooled_input || layer->pools();
+  slot.token = token;
+  slot.xs.resize(inputs.size());
+  slot.dxs.resize(inputs.size());
+  slot.spares.resize(inputs.size());
+  slot.adds.resize(inputs.size());
+  slot.inputs = std::move(inputs);
   slot.layer = std::move(layer);
   slots_.push_back(std::move(slot));
 }
@@ -25,18 +37,40 @@ void Network::add(const std::string& name, std::unique_ptr<Layer> layer) {
 void Network::finish() {
   parameters_.assign(parameter_count_);
   gradients_.assign(parameter_count_);
+  // Backward runs from the last layer down: the first to reach a value writes its gradient.
+  std::vector<bool> written(slots_.size());
+  for (size_t i = slots_.size(); i-- > 0;)
+    for (size_t k = 0; k < slots_[i].inputs.size(); ++k) {
+      const int64_t input = slots_[i].inputs[k];
+      if (input == kInput || !slots_[i].learns) continue;
+      slots_[i].adds[k] = written[static_cast<size_t>(input)];
+      written[static_cast<size_t>(input)] = true;
+    }
+}
+
+bool Network::input_gradient(const Slot& slot) const {
+  return std::any_of(slot.inputs.begin(), slot.inputs.end(), [&](int64_t input) {
+    return input != kInput && slots_[static_cast<size_t>(input)].learns;
+  });
 }
 
 void Network::plan(int64_t rows, int64_t sequences, bool training) {
   arena_.clear();
   arena_.want(&input_, rows * input_row());
   for (Slot& slot : slots_) {
-    slot.layer->plan(*kernels_, &arena_, rows, sequences, {training, training && slot.wants_dx});
+    slot.layer->plan(*kernels_, &arena_, rows, sequences,
+                     {training, training && input_gradient(slot)});
     const int64_t width = padded(*kernels_, slot.layer->output_size());
-    if (slot.layer->state_size() == 0) arena_.want(&slot.y, rows * width);
+    if (!slot.layer->keeps_output()) arena_.want(&slot.y, rows * width);
     if (training) arena_.want(&slot.dy, rows * width);
+    for (size_t k = 0; k < slot.inputs.size(); ++k)
+      if (training && slot.adds[k])
+        arena_.want(&slot.spares[k],
+                    rows * padded(*kernels_, slots_[slot.inputs[k]].layer->output_size()));
   }
+  std::vector<int32_t> tokens(static_cast<size_t>(rows * token_columns_));
   arena_.allocate();
+  tokens_ = std::move(tokens);
   rows_ = rows;  // only now: when memory ran out, the old workspace and its size stand
   sequences_ = sequences;
   training_ = training;
@@ -54,51 +88,90 @@ void Network::reserve(const Rows& rows, bool training) {
   plan(std::max(rows.total, rows_), std::max(rows.sequences, sequences_), training || training_);
 }
 
-Io Network::io(size_t index, const Rows& rows) {
-  Slot& slot = slots_[index];
-  const float* x = index == 0 ? input_ : slots_[index - 1].y;
-  float* dx = index > 0 && slot.wants_dx ? slots_[index - 1].dy : nullptr;
-  return {
-      x, slot.y, slot.dy, dx, slot.pooled_input ? rows.sequences : rows.total, slot.pooled_input};
+Io Network::io(Slot& slot, const Rows& rows) {
+  for (size_t k = 0; k < slot.inputs.size(); ++k) {
+    const int64_t input = slot.inputs[k];
+    slot.xs[k] = input == kInput ? input_ : slots_[static_cast<size_t>(input)].y;
+    const bool wanted = input != kInput && slots_[static_cast<size_t>(input)].learns;
+    slot.dxs[k] = !wanted        ? nullptr
+                  : slot.adds[k] ? slot.spares[k]
+                                 : slots_[static_cast<size_t>(input)].dy;
+  }
+  const bool reads = !slot.inputs.empty();
+  return {reads ? slot.xs[0] : nullptr,
+          slot.y,
+          slot.dy,
+          reads ? slot.dxs[0] : nullptr,
+          slot.pooled_input ? rows.sequences : rows.total,
+          slot.pooled_input,
+          slot.xs.data(),
+          slot.dxs.data(),
+          tokens_.data() + slot.token,
+          token_columns_};
 }
 
 const float* Network::forward(const Rows& rows, const State<const float>& state, bool training,
                               const RandomKey& random, StopFlag* stop) {
   if (!packed_) {
     for (Slot& slot : slots_)
-      slot.layer->pack(*kernels_, parameters_.data(), {training_, training_ && slot.wants_dx});
+      slot.layer->pack(*kernels_, parameters_.data(),
+                       {training_, training_ && input_gradient(slot)});
     packed_ = true;
   }
-  const Pass pass{*kernels_, rows, training, random, stop, parameters_.data(), gradients_.data()};
-  const float* block = state.data;
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    Layer& layer = *slots_[i].layer;
-    if (const int64_t h = layer.state_size()) {
-      layer.set_state(*kernels_, rows, block ? block + state.first * h : nullptr);
-      if (block) block += state.rows * h;
-      slots_[i].y = layer.output(rows);
+  const Pass pass{*kernels_,         rows, training, random, stop, parameters_.data(),
+                  gradients_.data(), false};
+  State<const float> block = state;
+  for (Slot& slot : slots_) {
+    Layer& layer = *slot.layer;
+    if (const int64_t size = layer.state_size()) {
+      layer.set_state(*kernels_, rows, block);
+      if (block.data) block.data += block.rows * size;
     }
-    layer.forward(pass, io(i, rows));
+    if (layer.keeps_output()) slot.y = layer.output();
+    layer.forward(pass, io(slot, rows));
     if (stop && stop->stopped()) break;  // the caller polls, and throws this pass away
   }
   return slots_.back().y;
 }
 
 void Network::get_state(const Rows& rows, const State<float>& state) const {
-  float* block = state.data;
+  State<float> block = state;
   for (const Slot& slot : slots_) {
-    const int64_t h = slot.layer->state_size();
-    if (h == 0) continue;
-    slot.layer->get_state(*kernels_, rows, block + state.first * h);
-    block += state.rows * h;
+    const int64_t size = slot.layer->state_size();
+    if (size == 0) continue;
+    slot.layer->get_state(*kernels_, rows, block);
+    block.data += block.rows * size;
   }
 }
 
-void Network::backward(const Rows& rows, const RandomKey& random, StopFlag* stop) {
-  const Pass pass{*kernels_, rows, true, random, stop, parameters_.data(), gradients_.data()};
+// A value that several layers read gets the sum of their gradients: the first to come writes in
+// place, each later one beside it.
+void Network::add_spare_gradients(Slot& slot, int64_t count) {
+  for (size_t k = 0; k < slot.inputs.size(); ++k) {
+    if (!slot.adds[k]) continue;
+    Slot& below = slots_[static_cast<size_t>(slot.inputs[k])];
+    const int64_t size = count * padded(*kernels_, below.layer->output_size());
+    for (int64_t at = 0; at < size; ++at) below.dy[at] += slot.spares[k][at];
+  }
+}
+
+void Network::backward(const Rows& rows, const RandomKey& random, StopFlag* stop,
+                       bool keep_hidden_gradients) {
+  const Pass pass{*kernels_,
+                  rows,
+                  true,
+                  random,
+                  stop,
+                  parameters_.data(),
+                  gradients_.data(),
+                  keep_hidden_gradients};
   for (size_t i = slots_.size(); i-- > 0;) {
-    slots_[i].layer->backward(pass, io(i, rows));
-    if (!slots_[i].wants_dx || (stop && stop->stopped())) break;  // or nothing below learns
+    Slot& slot = slots_[i];
+    if (!slot.learns) continue;
+    const Io connections = io(slot, rows);
+    slot.layer->backward(pass, connections);
+    if (stop && stop->stopped()) break;
+    add_spare_gradients(slot, connections.count);
   }
 }
 

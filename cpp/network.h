@@ -1,4 +1,4 @@
-// network.h: layers in order over one parameter vector, with one workspace.
+// network.h: a graph of layers in order over one parameter vector, with one workspace.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -12,29 +12,29 @@
 
 namespace headgate {
 
-// Recurrent states in the caller's order: [per recurrent layer][rows, H], of which a batch's begin
-// at row `first`. Null data stands for zeros.
-template <class Float>
-struct State {
-  Float* data;
-  int64_t rows, first;
-};
-
 class Network {
  public:
-  explicit Network(int64_t input_size) : input_size_(input_size) {}
+  Network(int64_t input_size, int64_t token_columns)
+      : input_size_(input_size), token_columns_(token_columns) {}
 
-  // Appends a layer that reads the one before it; `name` prefixes its segments.
-  void add(const std::string& name, std::unique_ptr<Layer> layer);
+  // Appends a layer that reads `inputs`: indices of layers before it, or kInput for the values.
+  // `name` prefixes its segments. `token`: the column of tokens that it reads, or 0.
+  void add(const std::string& name, std::unique_ptr<Layer> layer, std::vector<int64_t> inputs,
+           int64_t token = 0);
   // To be called once, after the last add().
   void finish();
 
+  static constexpr int64_t kInput = -1;
   int64_t input_size() const { return input_size_; }
+  int64_t token_columns() const { return token_columns_; }
   int64_t output_size() const { return slots_.back().layer->output_size(); }
   // True when there is one output row for each sequence instead of one for each step.
-  bool pooled() const { return pooled_; }
-  // Sum of H over the recurrent layers.
+  bool pooled() const { return slots_.back().pooled; }
+  // Floats of state that the recurrent layers carry for each sequence.
   int64_t state_size() const { return state_size_; }
+  int64_t layer_count() const { return static_cast<int64_t>(slots_.size()); }
+  const Layer& layer(int64_t index) const { return *slots_[static_cast<size_t>(index)].layer; }
+  bool pooled(int64_t index) const { return slots_[static_cast<size_t>(index)].pooled; }
 
   const std::vector<Segment>& segments() const { return segments_; }
   int64_t parameter_count() const { return parameter_count_; }
@@ -49,18 +49,21 @@ class Network {
   // [rows, padded I] of the batch to come; row stride input_row().
   float* input() { return input_; }
   int64_t input_row() const { return padded(*kernels_, input_size_); }
+  // [rows, token_columns] of the batch to come.
+  int32_t* tokens() { return tokens_.data(); }
   int64_t output_row() const { return padded(*kernels_, output_size()); }
 
   // Rows of output: sequences when pooled, else all rows.
-  int64_t output_count(const Rows& rows) const { return pooled_ ? rows.sequences : rows.total; }
+  int64_t output_count(const Rows& rows) const { return pooled() ? rows.sequences : rows.total; }
 
   const float* forward(const Rows& rows, const State<const float>& state, bool training,
                        const RandomKey& random, StopFlag* stop);
   void get_state(const Rows& rows, const State<float>& state) const;
   // Where the loss puts its gradient before backward(): [output_count, padded O].
   float* output_gradient() { return slots_.back().dy; }
-  // Fills gradients(); after forward() with training.
-  void backward(const Rows& rows, const RandomKey& random, StopFlag* stop);
+  // Fills gradients(); after forward() with training. keep_hidden_gradients: see Pass.
+  void backward(const Rows& rows, const RandomKey& random, StopFlag* stop,
+                bool keep_hidden_gradients = false);
 
   // One caller at a time; `owner` is the thread that works with the network, if any.
   std::timed_mutex& mutex() { return mutex_; }
@@ -69,17 +72,24 @@ class Network {
  private:
   struct Slot {
     std::unique_ptr<Layer> layer;
+    std::vector<int64_t> inputs;
+    int64_t token = 0;
+    bool pooled_input = false, pooled = false;
+    bool learns = false;     // it, or something below, has parameters that are trained
+    std::vector<bool> adds;  // for each input: another layer has written its gradient already
     float* y = nullptr;
     float* dy = nullptr;
-    bool pooled_input = false;
-    bool wants_dx = false;  // something below has parameters
+    std::vector<const float*> xs;     // where the inputs lie
+    std::vector<float*> dxs, spares;  // spares: gradients that are added to others
   };
 
   void plan(int64_t rows, int64_t sequences, bool training);
-  Io io(size_t index, const Rows& rows);
+  bool input_gradient(const Slot& slot) const;
+  Io io(Slot& slot, const Rows& rows);
+  void add_spare_gradients(Slot& slot, int64_t count);
 
-  int64_t input_size_, state_size_ = 0, parameter_count_ = 0;
-  bool pooled_ = false, packed_ = false, training_ = false;
+  int64_t input_size_, token_columns_, state_size_ = 0, parameter_count_ = 0;
+  bool packed_ = false, training_ = false;
   std::vector<Slot> slots_;
   std::vector<Segment> segments_;
   AlignedFloats parameters_, gradients_;
@@ -87,6 +97,7 @@ class Network {
   const Kernels* kernels_ = nullptr;
   int64_t rows_ = 0, sequences_ = 0;
   float* input_ = nullptr;
+  std::vector<int32_t> tokens_;
   std::timed_mutex mutex_;
   std::atomic<std::thread::id> owner_{};
 };

@@ -13,7 +13,9 @@ namespace {
 
 // 0, 1: GRU with the reset after, before; 2, 3, 4: dense linear, relu, tanh; 5: last.
 std::unique_ptr<Layer> make(int64_t kind, int64_t width, int64_t size) {
-  if (kind < 2) return make_gru(width, size, kind == 0);
+  if (kind < 2)
+    return make_recurrent(width,
+                          {kind == 0 ? Cell::gru : Cell::gru_before, size, false, false, 0, 0});
   if (kind < 5) return make_dense(width, size, kind == 2 ? "linear" : kind == 3 ? "relu" : "tanh");
   return make_last(width);
 }
@@ -28,10 +30,10 @@ extern "C" __attribute__((visibility("default"))) double headgate_run(
     int64_t t, const float* x, const int64_t* lengths, const float* y, float* state, float* out,
     int64_t loss, float* gradients) {
   set_isa("generic");
-  Network net(inputs);
+  Network net(inputs, 0);
   int64_t width = inputs;
   for (int64_t i = 0; i < count; ++i) {
-    net.add("layer", make(layers[2 * i], width, layers[2 * i + 1]));
+    net.add("layer", make(layers[2 * i], width, layers[2 * i + 1]), {i - 1});
     if (layers[2 * i] < 5) width = layers[2 * i + 1];
   }
   net.finish();

@@ -46,7 +46,7 @@ class Change(NamedTuple):
     new: str
 
 
-RECURRENCE, GRU_CPP = "kernels/recurrence.inl", "layers/gru.cpp"
+RECURRENCE, LAYER = "kernels/recurrence.inl", "layers/recurrent.cpp"
 
 GREEN = (
     Change("unchanged", "kernels/vec.h", "", ""),
@@ -69,22 +69,22 @@ RED = (
     Change(
         "z's sign, reset before",
         RECURRENCE,
-        "sigmoid(acc[i][2 * p + 1])",
-        "sigmoid(sub(set1(0), acc[i][2 * p + 1]))",
+        "sigmoid(acc[i / P][i % P * 2 + 1])",
+        "sigmoid(sub(set1(0), acc[i / P][i % P * 2 + 1]))",
     ),
     Change("n's sign", RECURRENCE, "tanh(fma(r[i],", "tanh(fnma(r[i],"),
     Change("z for 1 - z", RECURRENCE, "fma(z, sub(h, n), n)", "fma(z, sub(n, h), h)"),
-    Change("no b_hn", RECURRENCE, "load(a.bias_hidden + u + p * kLanes)", "set1(0)"),
-    Change("r * h without r", RECURRENCE, "mul(r, load(s.before + at))", "load(s.before + at)"),
+    Change("no b_hn", RECURRENCE, "load(a.bias_hidden + u)", "set1(0)"),
+    Change("r * h without r", RECURRENCE, "mul(r[i], load(s.seen + at))", "load(s.seen + at)"),
     Change(
         "the state of two steps ago",
         RECURRENCE,
-        "a.sequences + a.offset[t - 1] + r0",
-        "a.sequences + a.offset[t > 1 ? t - 2 : 0] + r0",
+        "a.reverse ? t + 1 : t - 1",
+        "t > 1 ? t - 2 : 0",
     ),
-    Change("no b_hz", GRU_CPP, "bias_in_[gate * hp + j] +=", "if (!gate) bias_in_[j] +="),
-    Change("h0 of another sequence", GRU_CPP, "state + rows.order[i] * h, bytes", "state, bytes"),
-    Change("h_n of another step", GRU_CPP, "rows.last_row(i)) * hp", "i) * hp"),
+    Change("no b_hz", LAYER, "d->bias_in[gate * hp + j] +=", "if (!gate) d->bias_in[j] +="),
+    Change("h0 of another sequence", LAYER, "from + rows.order[i] * hidden_, bytes", "from, bytes"),
+    Change("h_n of another step", LAYER, "rows.last_row(i)) * hp_", "i) * hp_"),
     Change("an odd H loses its last unit", "kernels/gemm.inl", "k_count - half,", "half,"),
     Change("a coarser exp", "kernels/vec.h", "1.666666716e-01f", "1.66e-01f"),
     Change(
@@ -93,23 +93,32 @@ RED = (
     # backward
     Change("tanh's slope", RECURRENCE, "fnma(n, n, one)", "fma(n, n, one)"),
     Change("sigmoid's slope", RECURRENCE, "sub(one, r)", "one"),
-    Change("dz's sign", RECURRENCE, "sub(load(before + u), n)", "sub(n, load(before + u))"),
-    Change("no gradient past z", RECURRENCE, "store(grad + u, mul(dh, z))", "(void)grad"),
-    Change("U_r for U_z", RECURRENCE, "{back_r, back_z, back_n}", "{back_z, back_r, back_n}"),
-    Change("no gradient past r * h", RECURRENCE, "add(load(grad + u), through)", "load(grad + u)"),
-    Change("a lone row without U_n", RECURRENCE, "add(second[v], third[v])", "second[v]"),
-    Change("db_hz is db_hr", GRU_CPP, "g + bias_ih_, bytes(2 * h)", "g + bias_ih_, bytes(h)"),
+    Change("dz's sign", RECURRENCE, "sub(load(s.h + at), n)", "sub(n, load(s.h + at))"),
+    Change("no gradient past z", RECURRENCE, "store(s.grad + at, mul(dh, z))", "(void)dh"),
+    Change(
+        "U_r for U_z",
+        RECURRENCE,
+        "a.packed_back + gate * a",
+        "a.packed_back + (gate < 2 ? 1 - gate : 2) * a",
+    ),
+    Change(
+        "no gradient past r * h", RECURRENCE, "add(load(target + at), passed)", "load(target + at)"
+    ),
+    Change(
+        "a lone row without U_n", RECURRENCE, "vf rest = acc[Parts - 1][v]", "vf rest = set1(0)"
+    ),
+    Change("db_hz is db_hr", LAYER, "(apart || before ? 2 : gates_) * h", "h"),
     Change(
         "db_hn without r",
-        GRU_CPP,
-        "k.column_sums(hidden_part_, io.count, h, hp",
-        "k.column_sums(gates_ + 2 * hp, io.count, h, 3 * hp",
+        LAYER,
+        "k.column_sums(d.inner, io.count, h, hp_",
+        "k.column_sums(d.gates + 2 * hp_, io.count, h, all",
     ),
     Change(
         "dU against h', not h",
-        GRU_CPP,
-        "t == 0 ? 0 : rows.sequences + rows.offset[t - 1]",
-        "rows.sequences + rows.offset[t]",
+        LAYER,
+        "bytes(carried * hp_)",
+        "bytes(0)",
     ),
     Change("MSE's slope", "losses.cpp", "return 2.0f * e", "return e"),
     Change("Huber's slope", "losses.cpp", "<= 1.0f ? e : sign(e)", "<= 1.0f ? sign(e) : e"),

@@ -202,28 +202,67 @@ float* require_state(const Network& net, std::optional<FloatsOut>& state, int64_
   return state->data();
 }
 
-// (kind, name, size, rate, activation, reset_after)
-using LayerRow = std::tuple<std::string, std::string, int64_t, double, std::string, bool>;
+// One layer as Python describes it: {"kind", "name", "inputs", ...} (kernels.lower).
+class LayerRow {
+ public:
+  explicit LayerRow(const nb::dict& row) : row_(row) {}
 
-void init_network(Network* self, int64_t inputs, const std::vector<LayerRow>& layers) {
-  require(inputs >= 1 && !layers.empty(), "a network needs inputs and layers");
-  new (self) Network(inputs);
-  int64_t width = inputs;
-  uint64_t stream = 0;
-  for (const auto& [kind, name, size, rate, activation, reset_after] : layers) {
-    require(size >= 1 && size <= (int64_t{1} << 20), "a layer's size is out of range");
-    ++stream;
-    if (kind == "gru")
-      self->add(name, make_gru(width, size, reset_after));
-    else if (kind == "dense")
-      self->add(name, make_dense(width, size, activation));
-    else if (kind == "dropout")
-      self->add(name, make_dropout(width, rate, stream));
-    else if (kind == "last")
-      self->add(name, make_last(width));
-    else
-      throw nb::value_error("unknown layer kind");
-    if (kind == "gru" || kind == "dense") width = size;
+  template <class T>
+  T get(const char* key) const {
+    return nb::cast<T>(row_[key]);
+  }
+  int64_t size(const char* key) const {
+    const auto value = get<int64_t>(key);
+    require(value >= 1 && value <= (int64_t{1} << 24), "a layer's size is out of range");
+    return value;
+  }
+
+ private:
+  nb::dict row_;
+};
+
+Cell cell_named(const std::string& name) {
+  if (name == "gru") return Cell::gru;
+  if (name == "gru_before") return Cell::gru_before;
+  if (name == "lstm") return Cell::lstm;
+  if (name == "rnn_tanh") return Cell::rnn_tanh;
+  require(name == "rnn_relu", "unknown cell");
+  return Cell::rnn_relu;
+}
+
+std::unique_ptr<Layer> make_layer(const LayerRow& row, int64_t width, uint64_t stream) {
+  const auto kind = row.get<std::string>("kind");
+  if (kind == "recurrent")
+    return make_recurrent(width, {cell_named(row.get<std::string>("cell")), row.size("size"),
+                                  row.get<bool>("bidirectional"), row.get<bool>("layer_norm"),
+                                  row.get<double>("recurrent_dropout"), stream});
+  if (kind == "dense")
+    return make_dense(width, row.size("size"), row.get<std::string>("activation"));
+  if (kind == "dropout")
+    return make_dropout(width, row.get<double>("rate"), row.get<bool>("per_sequence"), stream);
+  require(kind == "last", "unknown layer kind");
+  return make_last(width);
+}
+
+void init_network(Network* self, int64_t inputs, int64_t token_columns,
+                  const std::vector<nb::dict>& layers) {
+  require(inputs >= 0 && token_columns >= 0 && inputs + token_columns >= 1 && !layers.empty(),
+          "a network needs inputs and layers");
+  new (self) Network(inputs, token_columns);
+  for (const nb::dict& layer : layers) {
+    const LayerRow row(layer);
+    const auto sources = row.get<std::vector<int64_t>>("inputs");
+    std::vector<int64_t> widths;
+    for (const int64_t source : sources) {
+      require(source >= Network::kInput && source < self->layer_count(), "no such layer to read");
+      widths.push_back(source == Network::kInput ? inputs : self->layer(source).output_size());
+    }
+    const int64_t token = layer.contains("token") ? row.get<int64_t>("token") : 0;
+    require(token == 0 || (token > 0 && token < token_columns), "no such token column");
+    self->add(row.get<std::string>("name"),
+              make_layer(row, widths.empty() ? 0 : widths[0],
+                         static_cast<uint64_t>(self->layer_count()) + 1),
+              sources, token);
   }
   self->finish();
 }
@@ -281,7 +320,7 @@ nb::tuple epoch(TrainerHolder& self, const SamplesHolder& holder, Indices order,
 
 void bind_network(nb::module_& m) {
   nb::class_<Network>(m, "Network")
-      .def("__init__", &init_network, "inputs"_a, "layers"_a)
+      .def("__init__", &init_network, "inputs"_a, "token_columns"_a, "layers"_a)
       .def("segments",
            [](const Network& net) {
              nb::list result;

@@ -25,29 +25,64 @@ struct GemmArgs {
   bool whole_strips;  // rows of c may be written up to the padded n
 };
 
-// One GRU layer over time. Rows are packed by time: step t owns rows offset[t] ..
-// offset[t] + count[t] - 1, sequences in order of decreasing length, so that row i of step t
-// continues row i of step t - 1.
-struct GruArgs {
+enum class Cell { gru, gru_before, lstm, rnn_tanh, rnn_relu };  // gru_before: reset_after=False
+
+// Gates whose weights a cell has: 3, 3, 4, 1, 1.
+constexpr int gate_count(Cell cell) {
+  return cell == Cell::lstm ? 4 : cell == Cell::gru || cell == Cell::gru_before ? 3 : 1;
+}
+
+// What a cell carries through time: the value before the first step of every sequence, [n, padded],
+// and after every step, [rows, padded].
+struct Track {
+  float* initial;
+  float* out;
+};
+
+// One direction of one recurrent layer over time. Rows are packed by time: step t owns rows
+// offset[t] .. offset[t] + count[t] - 1, sequences in order of decreasing length, so that row i of
+// step t continues row i of step t - 1 (in reverse: t + 1).
+struct CellArgs {
+  Cell cell;
+  bool reverse;            // from the last step of each sequence to its first
   int64_t hidden, padded;  // H, and H rounded up to lanes
-  int64_t steps;           // T: steps [first, steps) are run
+  int64_t steps;           // T
   const int32_t* count;    // [T] sequences still running at each step
   const int64_t* offset;   // [T] first row of each step
-  bool reset_after;
-  float* gates;  // [rows, 3, padded] in: input projections with all biases of r and z, and b_in.
-                 // forward leaves r, z, n; backward leaves d(pre-activations) of r, z, n
-  float* hidden_part;        // [rows, padded] forward leaves U_n h + b_hn (reset_after) or r * h;
-                             // backward leaves d(U_n h + b_hn) (reset_after) or keeps r * h
-  float* states;             // [n + rows, padded]: h0 of every sequence, then h of every row
-  int64_t sequences;         // n: rows of h0
-  const float* packed;       // forward: panels [H, 3, lanes] of r, z, n (reset_after), or panels
-                             // [H, 2, lanes] of r, z and then [H, lanes] of n
-  const float* bias_hidden;  // [padded] b_hn (reset_after)
-  const float* packed_back;  // backward: strips of U as [3H, H]
-  const float* grad_out;     // [rows, padded] dLoss/dh from above
+  float* gates;         // [rows, G, padded] in: input projections with their biases, and the hidden
+                        // biases of all gates but the n of reset_after. forward leaves the
+                        // gates' values; backward leaves d(pre-activations)
+  float* inner;         // [rows, padded] gru: U_n h + b_hn, or r * h (reset_before); lstm: tanh(c).
+                        // backward leaves d(U_n h + b_hn), or keeps r * h
+  Track state;          // h
+  Track seen;           // what the recurrent products see: h times the mask, or h itself
+  Track memory;         // c (lstm)
+  const float* mask;    // [n, padded] recurrent dropout, or null
+  const float* packed;  // forward: panels [H, G, lanes] of all gates; reset_before: panels of r, z
+                        // and then those of n
+  const float* bias_hidden;  // [padded] b_hn (gru)
+  const float* packed_back;  // backward: strips of U as [G * H, H]
+  float* grad_out;           // [rows, padded] dLoss/dh from above
+  bool keep_total;           // backward leaves in grad_out the whole dLoss/dh, later steps included
   float* grad_state;         // [n, padded] in: dLoss/dh_n (or zeros); out: dLoss/dh0
-  float* scratch;            // [n, padded]
-  int64_t first = 0;
+  float* grad_memory;        // [n, padded] likewise for c (lstm)
+  float* grad_seen;          // [n, padded] scratch, with a mask
+  float* scratch;            // [n, padded] (reset_before)
+  // Layer normalisation of the recurrent products, or null.
+  const float* gain;    // [G, padded]
+  float* normed;        // [rows, G, padded] forward leaves (U h - mean) / deviation
+  float* scale;         // [rows, 4] and 1 / deviation
+  float* raw;           // [rows, G, padded] backward leaves d(U h)
+  int64_t first, last;  // of the T steps, in the order of the direction, [first, last) are run
+};
+
+// Layer normalisation of `gates` blocks of `hidden` values, each by itself: Ba, Kiros and Hinton
+// 2016.
+struct NormArgs {
+  int64_t gates, hidden, padded;
+  const float* gain;  // [gates, padded]
+  float* normed;      // [rows, gates, padded] forward: raw values in, normalised ones out
+  float* scale;       // [rows, 4] 1 / deviation of each gate
 };
 
 struct AdamArgs {
@@ -67,11 +102,17 @@ struct Kernels {
                float* dst, int64_t dst_k, int64_t dst_strip);
   // Rows [m0, m1) of the product.
   void (*gemm)(const GemmArgs& args, int64_t m0, int64_t m1);
-  // Sequences [r0, r1), all steps.
-  void (*gru_forward)(const GruArgs& args, int64_t r0, int64_t r1);
-  void (*gru_backward)(const GruArgs& args, int64_t r0, int64_t r1);
-  // y[n] = sum over rows of x[row, n].
+  // Sequences [r0, r1), steps [args.first, args.last).
+  void (*cell_forward)(const CellArgs& args, int64_t r0, int64_t r1);
+  void (*cell_backward)(const CellArgs& args, int64_t r0, int64_t r1);
+  // Rows [r0, r1): normalises args.normed; y = gain * normed + bias, [rows, gates, padded].
+  void (*norm_forward)(const NormArgs& args, const float* bias, float* y, int64_t r0, int64_t r1);
+  // Rows [r0, r1): from dy [rows, gates, padded] the gradient of the raw values. dx may be dy.
+  void (*norm_backward)(const NormArgs& args, const float* dy, float* dx, int64_t r0, int64_t r1);
+  // y[n] = sum over rows of x[row, n], or of x[row, n] * factor[row, n].
   void (*column_sums)(const float* x, int64_t rows, int64_t n, int64_t ld, float* y);
+  void (*column_dots)(const float* x, int64_t ld, const float* factor, int64_t factor_ld,
+                      int64_t rows, int64_t n, float* y);
   // In place, over `size` floats rounded up to lanes.
   void (*relu)(float* x, int64_t size);
   void (*tanh)(float* x, int64_t size);

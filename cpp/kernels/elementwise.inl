@@ -78,6 +78,16 @@ static void column_sums(const float* x, int64_t rows, int64_t n, int64_t ld, flo
   for (; j < n; j += kLanes) sum_strips<1>(x + j, rows, n - j, ld, y + j);
 }
 
+static void column_dots(const float* x, int64_t ld, const float* factor, int64_t factor_ld,
+                        int64_t rows, int64_t n, float* y) {
+  for (int64_t j = 0; j < n; j += kLanes) {
+    vf sum = set1(0.0f);
+    for (int64_t i = 0; i < rows; ++i)
+      sum = fma(load(x + i * ld + j), load(factor + i * factor_ld + j), sum);
+    store_part(y + j, sum, n - j);
+  }
+}
+
 // Kingma and Ba 2015, in the form of PyTorch: p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) +
 // eps).
 static void adam(const AdamArgs& a, float* p, const float* g, float* m, float* v, int64_t size) {

@@ -1,227 +1,399 @@
-// recurrence.inl: the GRU over time, h' = (1 - z) * n + z * h.
+// recurrence.inl: recurrent cells over time. A cell is a policy: what its gates are made of, and
+// how they become the next state. Tiles, time loops, directions and lengths are written once.
 //
-// reset_after:  n = tanh(i_n + r * (U_n h + b_hn))          (Cho et al. 2014 v1, cuDNN)
-// otherwise:    n = tanh(i_n + U_n (r * h))                 (Cho et al. 2014 v3, Chung et al. 2014)
-// where i_* are the input projections that the caller left in `gates`, hidden biases of r and z
-// (and of n when not reset_after) included.
+// gru:         n = tanh(i_n + r * (U_n h + b_hn)), h' = (1 - z) * n + z * h  (Cho et al. 2014 v1,
+// cuDNN) gru_before:  n = tanh(i_n + U_n (r * h))           (Cho et al. 2014 v3, Chung et al. 2014)
+// lstm:        c' = f * c + i * g, h' = o * tanh(c') (Gers et al. 2000)
+// rnn:         h' = tanh(a) or max(a, 0)             (Elman 1990)
+// where i_* are the input projections that the caller left in `gates`. Everywhere U meets `seen`:
+// the state times the mask of the recurrent dropout (Gal and Ghahramani 2016), or the state itself.
+// With layer normalisation U seen is normalised before it meets anything.
 
-// Pointers to one step of one tile of sequences.
+// Pointers to one run of rows of one step: sequences side by side whose states before lie side by
+// side too.
 struct Step {
-  int64_t hidden, padded, gate_row;  // H, padded H, 3 * padded
-  float* gates;
-  float* hidden_part;
-  const float* before;  // h of the step before
-  float* after;         // h of this step
+  int64_t padded, gate_row;  // padded H, and G times that
+  float *gates, *inner;
+  const float *h, *seen, *c;  // before the step
+  float *h_after, *seen_after, *c_after;
+  const float* mask;
+  float *normed, *scale, *raw;
+  float *above, *grad, *grad_c, *through, *scratch;  // backward
 };
+
+// The run that begins with sequence i; `fresh` when it has its first step here.
+static inline Step step_at(const CellArgs& a, int64_t t, int64_t i, bool fresh) {
+  const int64_t row = a.offset[t] + i, p = a.padded, gate_row = gate_count(a.cell) * p;
+  const int64_t from = fresh ? i : a.offset[a.reverse ? t + 1 : t - 1] + i;
+  const auto before = [&](const Track& x) { return (fresh ? x.initial : x.out) + from * p; };
+  return {p,
+          gate_row,
+          a.gates + row * gate_row,
+          a.inner + row * p,
+          before(a.state),
+          before(a.seen),
+          before(a.memory),
+          a.state.out + row * p,
+          a.seen.out + row * p,
+          a.memory.out + row * p,
+          a.mask ? a.mask + i * p : nullptr,
+          a.normed + row * gate_row,
+          a.scale + row * 4,
+          a.raw + row * gate_row,
+          a.grad_out + row * p,
+          a.grad_state + i * p,
+          a.grad_memory + i * p,
+          a.grad_seen + i * p,
+          a.scratch + i * p};
+}
+
+// Calls body(step, rows) for the runs of sequences [r0, r1) at step t. In reverse, sequences that
+// begin here follow those that go on; their tiles begin where any cut into threads would put them.
+template <class Body>
+static inline void each_run(const CellArgs& a, int64_t t, int64_t r0, int64_t r1, Body body) {
+  const int64_t end = a.count[t] < r1 ? a.count[t] : r1;
+  if (end <= r0) return;
+  if (!a.reverse) return body(step_at(a, t, r0, t == 0), end - r0);
+  const int64_t running = t + 1 < a.steps ? a.count[t + 1] : 0;
+  int64_t i = running < end ? running : end;
+  if (i > r0) body(step_at(a, t, r0, false), i - r0);
+  for (i = i > r0 ? i : r0; i < end;) {
+    const int64_t tile = i % kRowTile == 0 ? end : (i / kRowTile + 1) * kRowTile;
+    const int64_t stop = tile < end ? tile : end;
+    body(step_at(a, t, i, true), stop - i);
+    i = stop;
+  }
+}
+
+static inline int64_t time_of(const CellArgs& a, int64_t position) {
+  return a.reverse ? a.steps - 1 - position : position;
+}
+
+// -- forward: what the cells are ----------------------------------------------------------------
+//
+// A part of a cell is a product with some of the gates' weights and what follows from it:
+// kGates, kFirst of its gates; packed(): its weights; operand(): what meets them, [row, padded];
+// start(): what a gate's sum begins with; finish(): from sums to gates and states.
 
 static inline vf blend(vf z, vf n, vf h) { return fma(z, sub(h, n), n); }
 
-// Pre-activations of P panels (each r, z, n of the same kLanes units) for R sequences: r, z and the
-// candidate's hidden part.
-template <int R, int P>
-static inline void after_products(const GruArgs& a, const Step& s, int64_t row, int64_t panel,
-                                  vf (&acc)[R][3 * P]) {
-  const int64_t strip = a.hidden * kLanes, u = panel * kLanes;
-  const float* gates = s.gates + row * s.gate_row + u;
-  for (int i = 0; i < R; ++i)
-    for (int p = 0; p < P; ++p) {
-      acc[i][3 * p] = load(gates + i * s.gate_row + p * kLanes);
-      acc[i][3 * p + 1] = load(gates + i * s.gate_row + s.padded + p * kLanes);
-      acc[i][3 * p + 2] = load(a.bias_hidden + u + p * kLanes);
-    }
-  dot_halves<R, P, 3>(s.before + row * s.padded, s.padded, a.hidden, a.packed + 3 * panel * strip,
-                      acc);
+static inline void new_state(const Step& s, int64_t at, vf h) {
+  store(s.h_after + at, h);
+  if (s.mask) store(s.seen_after + at, mul(h, load(s.mask + at)));
 }
 
-// Gates and new states of a tile. Each function waits long and does little, so all r come first,
-// then all z, then all n: within a window of instructions there is then always another one to run.
-template <int R, int P>
-static inline void after_tile(const GruArgs& a, const Step& s, int64_t row, int64_t panel) {
-  vf acc[R][3 * P];
-  after_products<R, P>(a, s, row, panel, acc);
-  const int64_t u = panel * kLanes;
-  vf r[R * P], z[R * P], n[R * P];
-  for (int i = 0; i < R * P; ++i) r[i] = sigmoid(acc[i / P][i % P * 3]);
-  for (int i = 0; i < R * P; ++i) z[i] = sigmoid(acc[i / P][i % P * 3 + 1]);
-  for (int i = 0; i < R * P; ++i) {
-    const float* g = s.gates + (row + i / P) * s.gate_row + u + i % P * kLanes;
-    n[i] = tanh(fma(r[i], acc[i / P][i % P * 3 + 2], load(g + 2 * s.padded)));
-  }
-  for (int i = 0; i < R * P; ++i) {
-    float* g = s.gates + (row + i / P) * s.gate_row + u + i % P * kLanes;
-    const int64_t at = (row + i / P) * s.padded + u + i % P * kLanes;
-    store(s.after + at, blend(z[i], n[i], load(s.before + at)));
-    store(g, r[i]);
-    store(g + s.padded, z[i]);
-    store(g + 2 * s.padded, n[i]);
-    store(s.hidden_part + at, acc[i / P][i % P * 3 + 2]);
-  }
+static inline vf from_input(const Step& s, int64_t row, int64_t u, int gate) {
+  return load(s.gates + row * s.gate_row + gate * s.padded + u);
 }
 
-// reset_before, first half: r and z, and r * h into hidden_part.
-template <int R, int P>
-static inline void before_gates_tile(const GruArgs& a, const Step& s, int64_t row, int64_t panel) {
-  const int64_t strip = a.hidden * kLanes, u = panel * kLanes;
-  float* gates = s.gates + row * s.gate_row + u;
-  vf acc[R][2 * P];
-  for (int i = 0; i < R; ++i)
-    for (int p = 0; p < P; ++p) {
-      acc[i][2 * p] = load(gates + i * s.gate_row + p * kLanes);
-      acc[i][2 * p + 1] = load(gates + i * s.gate_row + s.padded + p * kLanes);
+// Each function of a gate waits long and does little, so all r of a tile come first, then all z,
+// then all n: within a window of instructions there is then always another one to run.
+struct GruPart {
+  static constexpr int kGates = 3, kFirst = 0;
+  static const float* packed(const CellArgs& a) { return a.packed; }
+  static const float* operand(const Step& s) { return s.seen; }
+  static vf start(const CellArgs& a, const Step& s, int64_t row, int64_t u, int gate) {
+    return gate == 2 ? load(a.bias_hidden + u) : from_input(s, row, u, gate);
+  }
+  template <int R, int P>
+  static inline void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][3 * P]) {
+    vf r[R * P], z[R * P], n[R * P];
+    for (int i = 0; i < R * P; ++i) r[i] = sigmoid(acc[i / P][i % P * 3]);
+    for (int i = 0; i < R * P; ++i) z[i] = sigmoid(acc[i / P][i % P * 3 + 1]);
+    for (int i = 0; i < R * P; ++i)
+      n[i] = tanh(
+          fma(r[i], acc[i / P][i % P * 3 + 2], from_input(s, row + i / P, u + i % P * kLanes, 2)));
+    for (int i = 0; i < R * P; ++i) {
+      float* g = s.gates + (row + i / P) * s.gate_row + u + i % P * kLanes;
+      const int64_t at = (row + i / P) * s.padded + u + i % P * kLanes;
+      new_state(s, at, blend(z[i], n[i], load(s.h + at)));
+      store(g, r[i]);
+      store(g + s.padded, z[i]);
+      store(g + 2 * s.padded, n[i]);
+      store(s.inner + at, acc[i / P][i % P * 3 + 2]);
     }
-  const float* packed = a.packed + 2 * panel * strip;
-  dot_halves<R, P, 2>(s.before + row * s.padded, s.padded, a.hidden, packed, acc);
-  for (int i = 0; i < R; ++i)
-    for (int p = 0; p < P; ++p) {
-      float* g = gates + i * s.gate_row + p * kLanes;
-      const int64_t at = (row + i) * s.padded + u + p * kLanes;
-      const vf r = sigmoid(acc[i][2 * p]);
-      store(g, r);
-      store(g + s.padded, sigmoid(acc[i][2 * p + 1]));
-      store(s.hidden_part + at, mul(r, load(s.before + at)));
+  }
+};
+
+// reset_before, first half: r and z, and r * h.
+struct ResetPart {
+  static constexpr int kGates = 2, kFirst = 0;
+  static const float* packed(const CellArgs& a) { return a.packed; }
+  static const float* operand(const Step& s) { return s.seen; }
+  static vf start(const CellArgs&, const Step& s, int64_t row, int64_t u, int gate) {
+    return from_input(s, row, u, gate);
+  }
+  template <int R, int P>
+  static inline void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][2 * P]) {
+    vf r[R * P], z[R * P];
+    for (int i = 0; i < R * P; ++i) r[i] = sigmoid(acc[i / P][i % P * 2]);
+    for (int i = 0; i < R * P; ++i) z[i] = sigmoid(acc[i / P][i % P * 2 + 1]);
+    for (int i = 0; i < R * P; ++i) {
+      float* g = s.gates + (row + i / P) * s.gate_row + u + i % P * kLanes;
+      const int64_t at = (row + i / P) * s.padded + u + i % P * kLanes;
+      store(g, r[i]);
+      store(g + s.padded, z[i]);
+      store(s.inner + at, mul(r[i], load(s.seen + at)));
     }
-}
+  }
+};
 
 // reset_before, second half: the candidate from r * h, and the new state.
-template <int R, int P>
-static inline void before_candidate_tile(const GruArgs& a, const Step& s, int64_t row,
-                                         int64_t panel) {
-  const int64_t strip = a.hidden * kLanes, u = panel * kLanes;
-  const float* packed = a.packed + (2 * (a.padded / kLanes) + panel) * strip;
-  float* gates = s.gates + row * s.gate_row + u;
-  vf acc[R][P];
-  for (int i = 0; i < R; ++i)
-    for (int p = 0; p < P; ++p)
-      acc[i][p] = load(gates + i * s.gate_row + 2 * s.padded + p * kLanes);
-  dot_halves<R, P, 1>(s.hidden_part + row * s.padded, s.padded, a.hidden, packed, acc);
-  for (int i = 0; i < R; ++i)
-    for (int p = 0; p < P; ++p) {
-      float* g = gates + i * s.gate_row + p * kLanes;
-      const int64_t at = (row + i) * s.padded + u + p * kLanes;
-      const vf n = tanh(acc[i][p]);
-      store(g + 2 * s.padded, n);
-      store(s.after + at, blend(load(g + s.padded), n, load(s.before + at)));
+struct CandidatePart {
+  static constexpr int kGates = 1, kFirst = 2;
+  static const float* packed(const CellArgs& a) { return a.packed + 2 * a.padded * a.hidden; }
+  static const float* operand(const Step& s) { return s.inner; }
+  static vf start(const CellArgs&, const Step& s, int64_t row, int64_t u, int) {
+    return from_input(s, row, u, 2);
+  }
+  template <int R, int P>
+  static inline void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][P]) {
+    vf n[R * P];
+    for (int i = 0; i < R * P; ++i) n[i] = tanh(acc[i / P][i % P]);
+    for (int i = 0; i < R * P; ++i) {
+      float* g = s.gates + (row + i / P) * s.gate_row + u + i % P * kLanes;
+      const int64_t at = (row + i / P) * s.padded + u + i % P * kLanes;
+      store(g + 2 * s.padded, n[i]);
+      new_state(s, at, blend(load(g + s.padded), n[i], load(s.h + at)));
     }
+  }
+};
+
+struct LstmPart {
+  static constexpr int kGates = 4, kFirst = 0;
+  static const float* packed(const CellArgs& a) { return a.packed; }
+  static const float* operand(const Step& s) { return s.seen; }
+  static vf start(const CellArgs&, const Step& s, int64_t row, int64_t u, int gate) {
+    return from_input(s, row, u, gate);
+  }
+  template <int R, int P>
+  static inline void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][4 * P]) {
+    vf(&gate)[R][4 * P] = acc;
+    for (int i = 0; i < R * P; ++i) gate[i / P][i % P * 4] = sigmoid(acc[i / P][i % P * 4]);
+    for (int i = 0; i < R * P; ++i) gate[i / P][i % P * 4 + 1] = sigmoid(acc[i / P][i % P * 4 + 1]);
+    for (int i = 0; i < R * P; ++i) gate[i / P][i % P * 4 + 2] = tanh(acc[i / P][i % P * 4 + 2]);
+    vf c[R * P];
+    for (int i = 0; i < R * P; ++i) {
+      const int64_t at = (row + i / P) * s.padded + u + i % P * kLanes;
+      const vf(&g)[4 * P] = gate[i / P];
+      c[i] = fma(g[i % P * 4 + 1], load(s.c + at), mul(g[i % P * 4], g[i % P * 4 + 2]));
+      store(s.c_after + at, c[i]);
+    }
+    for (int i = 0; i < R * P; ++i) gate[i / P][i % P * 4 + 3] = sigmoid(acc[i / P][i % P * 4 + 3]);
+    for (int i = 0; i < R * P; ++i) c[i] = tanh(c[i]);
+    for (int i = 0; i < R * P; ++i) {
+      float* to = s.gates + (row + i / P) * s.gate_row + u + i % P * kLanes;
+      const int64_t at = (row + i / P) * s.padded + u + i % P * kLanes;
+      for (int k = 0; k < 4; ++k) store(to + k * s.padded, gate[i / P][i % P * 4 + k]);
+      store(s.inner + at, c[i]);
+      new_state(s, at, mul(gate[i / P][i % P * 4 + 3], c[i]));
+    }
+  }
+};
+
+template <bool Tanh>
+struct RnnPart {
+  static constexpr int kGates = 1, kFirst = 0;
+  static const float* packed(const CellArgs& a) { return a.packed; }
+  static const float* operand(const Step& s) { return s.seen; }
+  static vf start(const CellArgs&, const Step& s, int64_t row, int64_t u, int) {
+    return from_input(s, row, u, 0);
+  }
+  template <int R, int P>
+  static inline void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][P]) {
+    vf h[R * P];
+    for (int i = 0; i < R * P; ++i)
+      h[i] = Tanh ? tanh(acc[i / P][i % P]) : max_or_nan(set1(0.0f), acc[i / P][i % P]);
+    for (int i = 0; i < R * P; ++i)
+      new_state(s, (row + i / P) * s.padded + u + i % P * kLanes, h[i]);
+  }
+};
+
+// With layer normalisation a product is stored first: a row must be whole before it is normalised.
+template <class Part>
+struct RawPart : Part {
+  static vf start(const CellArgs&, const Step&, int64_t, int64_t, int) { return set1(0.0f); }
+  template <int R, int P>
+  static inline void finish(const Step& s, int64_t row, int64_t u, vf (&acc)[R][Part::kGates * P]) {
+    constexpr int G = Part::kGates;
+    for (int i = 0; i < R; ++i)
+      for (int v = 0; v < G * P; ++v)
+        store(s.normed + (row + i) * s.gate_row + (Part::kFirst + v % G) * s.padded + u +
+                  v / G * kLanes,
+              acc[i][v]);
+  }
+};
+
+// -- forward: tiles, steps, time ----------------------------------------------------------------
+
+template <class Part, int R, int P>
+static inline void start_tile(const CellArgs& a, const Step& s, int64_t row, int64_t u,
+                              vf (&acc)[R][Part::kGates * P]) {
+  constexpr int G = Part::kGates;
+  for (int i = 0; i < R; ++i)
+    for (int v = 0; v < G * P; ++v)
+      acc[i][v] = Part::start(a, s, row + i, u + v / G * kLanes, v % G);
 }
 
-// What a time step is made of: each part says how to compute R rows x P panels.
-struct AfterPart {
-  template <int R, int P>
-  static void run(const GruArgs& a, const Step& s, int64_t row, int64_t panel) {
-    after_tile<R, P>(a, s, row, panel);
-  }
-};
-struct BeforeGatesPart {
-  template <int R, int P>
-  static void run(const GruArgs& a, const Step& s, int64_t row, int64_t panel) {
-    before_gates_tile<R, P>(a, s, row, panel);
-  }
-};
-struct BeforeCandidatePart {
-  template <int R, int P>
-  static void run(const GruArgs& a, const Step& s, int64_t row, int64_t panel) {
-    before_candidate_tile<R, P>(a, s, row, panel);
-  }
-};
+template <class Part, int R, int P>
+static inline void run_tile(const CellArgs& a, const Step& s, int64_t row, int64_t panel) {
+  constexpr int G = Part::kGates;
+  const int64_t u = panel * kLanes;
+  vf acc[R][G * P];
+  start_tile<Part, R, P>(a, s, row, u, acc);
+  dot_halves<R, P, G>(Part::operand(s) + row * s.padded, s.padded, a.hidden,
+                      Part::packed(a) + G * u * a.hidden, acc);
+  Part::template finish<R, P>(s, row, u, acc);
+}
 
-template <class Part, int R>
-static inline void run_rows(const GruArgs& a, const Step& s, int64_t row, int64_t rows,
+template <class Part, int R, int P>
+static inline void run_rows(const CellArgs& a, const Step& s, int64_t row, int64_t rows,
                             int64_t panel) {
-  for (; row + R <= rows; row += R) Part::template run<R, 1>(a, s, row, panel);
+  for (; row + R <= rows; row += R) run_tile<Part, R, P>(a, s, row, panel);
   if constexpr (R > 1) {
-    if (row < rows) run_rows<Part, R - 1>(a, s, row, rows, panel);
+    if (row < rows) run_rows<Part, R - 1, P>(a, s, row, rows, panel);
   }
 }
+
+// Rows and panels of a tile: as many sums as the register file holds.
+template <int G>
+struct TileOf {
+  static constexpr int kRows = G == 1 ? kRowTile : 3 * kRowTile / G < 8 ? 3 * kRowTile / G : 8;
+  static constexpr int kPanels = G == 1 ? 3 : 1;  // at once, for many rows
+  static constexpr int kRowPanels = G == 1   ? 4  // at once, for a single row: more chains
+                                    : G == 4 ? 1
+                                             : 2;
+};
 
 // All panels of one step: a panel's weights serve every row before the next panel's are touched.
-// A single row takes several panels at once, for more chains to run in parallel.
 // Every other step goes through the panels backwards: weights that do not fit the cache are then
 // met again while their last part is still there.
-template <class Part>
-static inline void run_step(const GruArgs& a, const Step& s, int64_t rows, bool backwards) {
-  const int64_t panels = a.padded / kLanes, pairs = panels / 2;
-  if (rows == 1) {
-    for (int64_t i = 0; i < pairs; ++i)
-      Part::template run<1, 2>(a, s, 0, 2 * (backwards ? pairs - 1 - i : i));
-    if (panels & 1) Part::template run<1, 1>(a, s, 0, panels - 1);
-    return;
+template <class Part, int P, bool Single>
+static inline void run_panels(const CellArgs& a, const Step& s, int64_t rows, bool backwards) {
+  const int64_t panels = a.padded / kLanes, groups = panels / P;
+  for (int64_t i = 0; i < groups; ++i) {
+    const int64_t panel = P * (backwards ? groups - 1 - i : i);
+    if constexpr (Single)
+      run_tile<Part, 1, P>(a, s, 0, panel);
+    else
+      run_rows<Part, TileOf<Part::kGates>::kRows, P>(a, s, 0, rows, panel);
   }
-  for (int64_t i = 0; i < panels; ++i)
-    run_rows<Part, kRowTile>(a, s, 0, rows, backwards ? panels - 1 - i : i);
+  for (int64_t panel = groups * P; panel < panels; ++panel) {
+    if constexpr (Single)
+      run_tile<Part, 1, 1>(a, s, 0, panel);
+    else
+      run_rows<Part, TileOf<Part::kGates>::kRows, 1>(a, s, 0, rows, panel);
+  }
 }
 
-// Rows of sequences [r0, r1) that still run at step t.
-static inline int64_t running(const GruArgs& a, int64_t t, int64_t r0, int64_t r1) {
-  const int64_t last = a.count[t] < r1 ? a.count[t] : r1;
-  return last > r0 ? last - r0 : 0;
+template <class Part>
+static inline void run_product(const CellArgs& a, const Step& s, int64_t rows, bool backwards) {
+  using Tile = TileOf<Part::kGates>;
+  if (rows == 1)
+    run_panels<Part, Tile::kRowPanels, true>(a, s, rows, backwards);
+  else
+    run_panels<Part, Tile::kPanels, false>(a, s, rows, backwards);
 }
 
-static inline Step step_at(const GruArgs& a, int64_t t, int64_t r0) {
-  const int64_t row = a.offset[t] + r0;
-  const int64_t before = t == 0 ? r0 : a.sequences + a.offset[t - 1] + r0;
-  return {a.hidden,
-          a.padded,
-          3 * a.padded,
-          a.gates + row * 3 * a.padded,
-          a.hidden_part + row * a.padded,
-          a.states + before * a.padded,
-          a.states + (a.sequences + row) * a.padded};
+// acc = start + gain * normalised product, for P panels of one row.
+template <class Part, int P>
+static inline void finish_normed(const CellArgs& a, const Step& s, int64_t row, int64_t u) {
+  constexpr int G = Part::kGates;
+  vf acc[1][G * P];
+  start_tile<Part, 1, P>(a, s, row, u, acc);
+  for (int v = 0; v < G * P; ++v) {
+    const int64_t at = (Part::kFirst + v % G) * s.padded + u + v / G * kLanes;
+    acc[0][v] = fma(load(a.gain + at), load(s.normed + row * s.gate_row + at), acc[0][v]);
+  }
+  Part::template finish<1, P>(s, row, u, acc);
 }
 
-static void gru_forward(const GruArgs& a, int64_t r0, int64_t r1) {
-  for (int64_t t = a.first; t < a.steps; ++t) {
-    const int64_t rows = running(a, t, r0, r1);
-    if (rows == 0) return;
-    const Step s = step_at(a, t, r0);
-    if (a.reset_after) {
-      run_step<AfterPart>(a, s, rows, t & 1);
-    } else {
-      run_step<BeforeGatesPart>(a, s, rows, false);
-      run_step<BeforeCandidatePart>(a, s, rows, true);
-    }
+template <class Part>
+static inline void run_part(const CellArgs& a, const Step& s, int64_t rows, bool backwards) {
+  if (!a.gain) return run_product<Part>(a, s, rows, backwards);
+  run_product<RawPart<Part>>(a, s, rows, backwards);
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int gate = Part::kFirst; gate < Part::kFirst + Part::kGates; ++gate)
+      s.scale[4 * row + gate] =
+          normalise(s.normed + row * s.gate_row + gate * s.padded, a.hidden, s.padded);
+    int64_t u = 0;
+    for (; u + 4 * kLanes <= s.padded; u += 4 * kLanes) finish_normed<Part, 4>(a, s, row, u);
+    for (; u < s.padded; u += kLanes) finish_normed<Part, 1>(a, s, row, u);
+  }
+}
+
+template <class... Parts>
+static inline void forward_over_time(const CellArgs& a, int64_t r0, int64_t r1) {
+  for (int64_t position = a.first; position < a.last; ++position)
+    each_run(a, time_of(a, position), r0, r1, [&](const Step& s, int64_t rows) {
+      bool backwards = position & 1;
+      ((run_part<Parts>(a, s, rows, backwards), backwards = !backwards), ...);
+    });
+}
+
+static void cell_forward(const CellArgs& a, int64_t r0, int64_t r1) {
+  switch (a.cell) {
+    case Cell::gru:
+      return forward_over_time<GruPart>(a, r0, r1);
+    case Cell::gru_before:
+      return forward_over_time<ResetPart, CandidatePart>(a, r0, r1);
+    case Cell::lstm:
+      return forward_over_time<LstmPart>(a, r0, r1);
+    case Cell::rnn_tanh:
+      return forward_over_time<RnnPart<true>>(a, r0, r1);
+    case Cell::rnn_relu:
+      return forward_over_time<RnnPart<false>>(a, r0, r1);
   }
 }
 
 // -- backward -----------------------------------------------------------------------------------
 
-// out[R, strips] += A1 U1 + A2 U2 (+ A3 U3): K rows of the packed strips for each part, in order.
+// out[R, strips] += A1 U1 + A2 U2 + ...: K rows of the packed strips for each part, in order.
 struct BackProduct {
   int64_t parts;
-  const float* a[3];
-  int64_t a_row[3];
-  const float* b[3];
+  const float* a[4];
+  int64_t a_row[4];
+  const float* b[4];
   int64_t k, b_strip;
   float* out;
   int64_t out_row;
 };
 
+// One row waits for latency: the parts run as parallel chains.
+template <int NV, int Parts>
+static inline void back_row(const BackProduct& p, int64_t row, int64_t strip) {
+  vf acc[Parts][NV];
+  const float *a[Parts], *b[Parts];
+  float* out = p.out + row * p.out_row + strip * kLanes;
+  for (int part = 0; part < Parts; ++part) {
+    a[part] = p.a[part] + row * p.a_row[part];
+    b[part] = p.b[part] + strip * p.b_strip;
+    for (int v = 0; v < NV; ++v) acc[part][v] = part == 0 ? load(out + v * kLanes) : set1(0.0f);
+  }
+  for (int64_t k = 0; k < p.k; ++k)
+    for (int part = 0; part < Parts; ++part) {
+      const vf x = set1(a[part][k]);
+      for (int v = 0; v < NV; ++v)
+        acc[part][v] = fma(x, load(b[part] + k * kLanes + v * p.b_strip), acc[part][v]);
+    }
+  for (int v = 0; v < NV; ++v) {
+    vf rest = acc[Parts - 1][v];
+    for (int part = Parts - 2; part >= 0; --part) rest = add(acc[part][v], rest);
+    store(out + v * kLanes, rest);
+  }
+}
+
 template <int R, int NV>
 static inline void back_tile(const BackProduct& p, int64_t row, int64_t strip) {
+  if (R == 1 && p.parts == 3) return back_row<NV, 3>(p, row, strip);
+  if (R == 1 && p.parts == 4) return back_row<NV, 4>(p, row, strip);
   float* out = p.out + row * p.out_row + strip * kLanes;
   vf acc[R][NV];
   for (int i = 0; i < R; ++i)
     for (int v = 0; v < NV; ++v) acc[i][v] = load(out + i * p.out_row + v * kLanes);
-  if (R == 1 && p.parts == 3) {  // latency: the parts, and the halves of each, as parallel chains
-    vf second[NV], third[NV];
-    for (int v = 0; v < NV; ++v) second[v] = third[v] = set1(0.0f);
-    const float *a1 = p.a[0] + row * p.a_row[0], *a2 = p.a[1] + row * p.a_row[1],
-                *a3 = p.a[2] + row * p.a_row[2];
-    const float *b1 = p.b[0] + strip * p.b_strip, *b2 = p.b[1] + strip * p.b_strip,
-                *b3 = p.b[2] + strip * p.b_strip;
-    for (int64_t k = 0; k < p.k; ++k, b1 += kLanes, b2 += kLanes, b3 += kLanes) {
-      const vf x = set1(a1[k]), y = set1(a2[k]), w = set1(a3[k]);
-      for (int v = 0; v < NV; ++v) {
-        acc[0][v] = fma(x, load(b1 + v * p.b_strip), acc[0][v]);
-        second[v] = fma(y, load(b2 + v * p.b_strip), second[v]);
-        third[v] = fma(w, load(b3 + v * p.b_strip), third[v]);
-      }
-    }
-    for (int v = 0; v < NV; ++v) acc[0][v] = add(acc[0][v], add(second[v], third[v]));
-  } else {
-    for (int64_t part = 0; part < p.parts; ++part)
-      chain<R, NV, true>(p.a[part] + row * p.a_row[part], p.a_row[part], 1, p.k,
-                         p.b[part] + strip * p.b_strip, kLanes, p.b_strip, acc);
-  }
+  for (int64_t part = 0; part < p.parts; ++part)
+    chain<R, NV, true>(p.a[part] + row * p.a_row[part], p.a_row[part], 1, p.k,
+                       p.b[part] + strip * p.b_strip, kLanes, p.b_strip, acc);
   for (int i = 0; i < R; ++i)
     for (int v = 0; v < NV; ++v) store(out + i * p.out_row + v * kLanes, acc[i][v]);
 }
@@ -242,102 +414,169 @@ static inline void back_product(const BackProduct& p, int64_t rows, int64_t stri
   if (s < strips) back_rows<kRowTile, 1>(p, 0, rows, s);
 }
 
-// Gate gradients of one step, reset_after. grad (dLoss/dh') becomes the part that passes z. The
-// factors do not wait for dh, so a machine computes them while the step before is still running.
-static inline void after_gate_gradients(const Step& s, const float* above, float* grad,
-                                        int64_t row) {
-  float* g = s.gates + row * s.gate_row;
-  float* hidden_part = s.hidden_part + row * s.padded;
-  const float* before = s.before + row * s.padded;
-  const vf one = set1(1.0f);
-  for (int64_t u = 0; u < s.padded; u += kLanes) {
-    const vf r = load(g + u), z = load(g + s.padded + u), n = load(g + 2 * s.padded + u);
+// target[rows] += d(U seen) U over the gates [first, first + gates), of which `inner` holds gate
+// `apart` (-1: none).
+static inline void through_weights(const CellArgs& a, const Step& s, int first, int gates,
+                                   int apart, float* target, int64_t rows, bool backwards) {
+  BackProduct p{};
+  p.parts = gates;
+  p.k = a.hidden;
+  p.b_strip = gate_count(a.cell) * a.hidden * kLanes;
+  p.out = target;
+  p.out_row = s.padded;
+  for (int i = 0; i < gates; ++i) {
+    const int gate = first + i;
+    p.a[i] = gate == apart ? s.inner : s.gates + gate * s.padded;
+    p.a_row[i] = gate == apart ? s.padded : s.gate_row;
+    p.b[i] = a.packed_back + gate * a.hidden * kLanes;
+    if (!a.gain) continue;
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t at = row * s.gate_row + gate * s.padded;
+      normalise_backward(s.normed + at, s.scale[4 * row + gate], a.gain + gate * s.padded, a.hidden,
+                         s.padded, p.a[i] + row * p.a_row[i], s.raw + at);
+    }
+    p.a[i] = s.raw + gate * s.padded;
+    p.a_row[i] = s.gate_row;
+  }
+  back_product(p, rows, s.padded / kLanes, backwards);
+}
+
+// dLoss/dh of one vector: what later steps and what the layers above ask for.
+static inline vf whole_gradient(const CellArgs& a, const Step& s, int64_t at) {
+  const vf dh = add(load(s.grad + at), load(s.above + at));
+  if (a.keep_total) store(s.above + at, dh);
+  return dh;
+}
+
+// Each cell: gradients(): d(pre-activations) of vector u of a row, and in grad the part of dLoss/dh
+// that does not pass the weights. through(): what does, added to `target`.
+
+// The factors do not wait for dh, so a machine computes them while the step before is still
+// running.
+struct GruBack {
+  static inline void gradients(const CellArgs& a, const Step& s, int64_t row, int64_t u) {
+    float* g = s.gates + row * s.gate_row + u;
+    const int64_t at = row * s.padded + u;
+    const vf one = set1(1.0f);
+    const vf r = load(g), z = load(g + s.padded), n = load(g + 2 * s.padded);
     const vf kept = sub(one, z);
     const vf to_n = mul(kept, fnma(n, n, one)), to_q = mul(to_n, r);
-    const vf to_r = mul(mul(to_q, load(hidden_part + u)), sub(one, r));
-    const vf to_z = mul(mul(z, kept), sub(load(before + u), n));
-    const vf dh = add(load(grad + u), load(above + u));
-    store(g + u, mul(dh, to_r));
-    store(g + s.padded + u, mul(dh, to_z));
-    store(g + 2 * s.padded + u, mul(dh, to_n));
-    store(hidden_part + u, mul(dh, to_q));
-    store(grad + u, mul(dh, z));
+    const vf to_r = mul(mul(to_q, load(s.inner + at)), sub(one, r));
+    const vf to_z = mul(mul(z, kept), sub(load(s.h + at), n));
+    const vf dh = whole_gradient(a, s, at);
+    store(g, mul(dh, to_r));
+    store(g + s.padded, mul(dh, to_z));
+    store(g + 2 * s.padded, mul(dh, to_n));
+    store(s.inner + at, mul(dh, to_q));
+    store(s.grad + at, mul(dh, z));
   }
-}
+  static inline void through(const CellArgs& a, const Step& s, float* target, int64_t rows,
+                             bool backwards) {
+    through_weights(a, s, 0, 3, 2, target, rows, backwards);
+  }
+};
 
-// reset_before: gradients of z and n, and the part of grad that passes z.
-static inline void before_gate_gradients(const Step& s, const float* above, float* grad,
-                                         int64_t row) {
-  float* g = s.gates + row * s.gate_row;
-  const float* before = s.before + row * s.padded;
-  const vf one = set1(1.0f);
-  for (int64_t u = 0; u < s.padded; u += kLanes) {
-    const vf z = load(g + s.padded + u), n = load(g + 2 * s.padded + u);
+struct GruBeforeBack {
+  static inline void gradients(const CellArgs& a, const Step& s, int64_t row, int64_t u) {
+    float* g = s.gates + row * s.gate_row + u;
+    const int64_t at = row * s.padded + u;
+    const vf one = set1(1.0f);
+    const vf z = load(g + s.padded), n = load(g + 2 * s.padded);
     const vf kept = sub(one, z), to_n = mul(kept, fnma(n, n, one));
-    const vf to_z = mul(mul(z, kept), sub(load(before + u), n));
-    const vf dh = add(load(grad + u), load(above + u));
-    store(g + s.padded + u, mul(dh, to_z));
-    store(g + 2 * s.padded + u, mul(dh, to_n));
-    store(grad + u, mul(dh, z));
+    const vf to_z = mul(mul(z, kept), sub(load(s.h + at), n));
+    const vf dh = whole_gradient(a, s, at);
+    store(g + s.padded, mul(dh, to_z));
+    store(g + 2 * s.padded, mul(dh, to_n));
+    store(s.grad + at, mul(dh, z));
+    store(s.scratch + at, set1(0.0f));
   }
+  // r meets h only within r * h, whose gradient is the candidate's.
+  static inline void through(const CellArgs& a, const Step& s, float* target, int64_t rows,
+                             bool backwards) {
+    through_weights(a, s, 2, 1, -1, s.scratch, rows, backwards);
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t u = 0; u < s.padded; u += kLanes) {
+        float* g = s.gates + row * s.gate_row + u;
+        const int64_t at = row * s.padded + u;
+        const vf r = load(g), passed = mul(load(s.scratch + at), r);
+        store(target + at, add(load(target + at), passed));
+        store(g, mul(mul(passed, load(s.seen + at)), sub(set1(1.0f), r)));
+      }
+    through_weights(a, s, 0, 2, -1, target, rows, !backwards);
+  }
+};
+
+struct LstmBack {
+  static inline void gradients(const CellArgs& a, const Step& s, int64_t row, int64_t u) {
+    float* g = s.gates + row * s.gate_row + u;
+    const int64_t at = row * s.padded + u;
+    const vf one = set1(1.0f);
+    const vf i = load(g), f = load(g + s.padded), n = load(g + 2 * s.padded),
+             o = load(g + 3 * s.padded), c = load(s.inner + at);
+    const vf to_c = mul(o, fnma(c, c, one)), to_o = mul(mul(c, o), sub(one, o));
+    const vf to_i = mul(mul(n, i), sub(one, i)), to_n = mul(i, fnma(n, n, one));
+    const vf to_f = mul(mul(load(s.c + at), f), sub(one, f));
+    const vf dh = whole_gradient(a, s, at);
+    const vf dc = fma(dh, to_c, load(s.grad_c + at));
+    store(g, mul(dc, to_i));
+    store(g + s.padded, mul(dc, to_f));
+    store(g + 2 * s.padded, mul(dc, to_n));
+    store(g + 3 * s.padded, mul(dh, to_o));
+    store(s.grad_c + at, mul(dc, f));
+    store(s.grad + at, set1(0.0f));
+  }
+  static inline void through(const CellArgs& a, const Step& s, float* target, int64_t rows,
+                             bool backwards) {
+    through_weights(a, s, 0, 4, -1, target, rows, backwards);
+  }
+};
+
+template <bool Tanh>
+struct RnnBack {
+  static inline void gradients(const CellArgs& a, const Step& s, int64_t row, int64_t u) {
+    const int64_t at = row * s.padded + u;
+    const vf h = load(s.h_after + at), dh = whole_gradient(a, s, at);
+    store(s.gates + row * s.gate_row + u,
+          Tanh ? mul(dh, fnma(h, h, set1(1.0f))) : keep_where_positive(dh, h));
+    store(s.grad + at, set1(0.0f));
+  }
+  static inline void through(const CellArgs& a, const Step& s, float* target, int64_t rows,
+                             bool backwards) {
+    through_weights(a, s, 0, 1, -1, target, rows, backwards);
+  }
+};
+
+// With a mask, what passes the weights is collected apart and meets the mask on its way to h.
+template <class Back>
+static inline void step_back(const CellArgs& a, const Step& s, int64_t rows, bool backwards) {
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t u = 0; u < s.padded; u += kLanes) Back::gradients(a, s, row, u);
+  if (!s.mask) return Back::through(a, s, s.grad, rows, backwards);
+  const int64_t size = rows * s.padded;
+  for (int64_t at = 0; at < size; at += kLanes) store(s.through + at, set1(0.0f));
+  Back::through(a, s, s.through, rows, backwards);
+  for (int64_t at = 0; at < size; at += kLanes)
+    store(s.grad + at, fma(load(s.through + at), load(s.mask + at), load(s.grad + at)));
 }
 
-// reset_before: with d(r * h) in `inner`, the gradient of r and r's share of dLoss/dh.
-static inline void before_reset_gradients(const Step& s, const float* inner, float* grad,
-                                          int64_t row) {
-  float* g = s.gates + row * s.gate_row;
-  const float* before = s.before + row * s.padded;
-  const vf one = set1(1.0f);
-  for (int64_t u = 0; u < s.padded; u += kLanes) {
-    const vf r = load(g + u), through = mul(load(inner + u), r);
-    store(grad + u, add(load(grad + u), through));
-    store(g + u, mul(mul(through, load(before + u)), sub(one, r)));
-  }
+template <class Back>
+static inline void backward_over_time(const CellArgs& a, int64_t r0, int64_t r1) {
+  for (int64_t position = a.last - 1; position >= a.first; --position)
+    each_run(a, time_of(a, position), r0, r1,
+             [&](const Step& s, int64_t rows) { step_back<Back>(a, s, rows, position & 1); });
 }
 
-static void gru_backward(const GruArgs& a, int64_t r0, int64_t r1) {
-  const int64_t strips = a.padded / kLanes, strip = 3 * a.hidden * kLanes;
-  const float* back_r = a.packed_back;
-  const float* back_z = back_r + a.hidden * kLanes;
-  const float* back_n = back_z + a.hidden * kLanes;
-  float* grad = a.grad_state + r0 * a.padded;
-  float* inner = a.scratch + r0 * a.padded;
-  for (int64_t t = a.steps - 1; t >= a.first; --t) {
-    const int64_t rows = running(a, t, r0, r1);
-    if (rows == 0) continue;
-    const Step s = step_at(a, t, r0);
-    const float* above = a.grad_out + (a.offset[t] + r0) * a.padded;
-    if (a.reset_after) {
-      for (int64_t i = 0; i < rows; ++i)
-        after_gate_gradients(s, above + i * a.padded, grad + i * a.padded, i);
-      back_product({3,
-                    {s.gates, s.gates + s.padded, s.hidden_part},
-                    {s.gate_row, s.gate_row, s.padded},
-                    {back_r, back_z, back_n},
-                    a.hidden,
-                    strip,
-                    grad,
-                    a.padded},
-                   rows, strips, t & 1);
-      continue;
-    }
-    for (int64_t i = 0; i < rows; ++i) {
-      before_gate_gradients(s, above + i * a.padded, grad + i * a.padded, i);
-      for (int64_t u = 0; u < a.padded; u += kLanes) store(inner + i * a.padded + u, set1(0.0f));
-    }
-    back_product(
-        {1, {s.gates + 2 * s.padded}, {s.gate_row}, {back_n}, a.hidden, strip, inner, a.padded},
-        rows, strips, t & 1);
-    for (int64_t i = 0; i < rows; ++i)
-      before_reset_gradients(s, inner + i * a.padded, grad + i * a.padded, i);
-    back_product({2,
-                  {s.gates, s.gates + s.padded},
-                  {s.gate_row, s.gate_row},
-                  {back_r, back_z},
-                  a.hidden,
-                  strip,
-                  grad,
-                  a.padded},
-                 rows, strips, t & 1);
+static void cell_backward(const CellArgs& a, int64_t r0, int64_t r1) {
+  switch (a.cell) {
+    case Cell::gru:
+      return backward_over_time<GruBack>(a, r0, r1);
+    case Cell::gru_before:
+      return backward_over_time<GruBeforeBack>(a, r0, r1);
+    case Cell::lstm:
+      return backward_over_time<LstmBack>(a, r0, r1);
+    case Cell::rnn_tanh:
+      return backward_over_time<RnnBack<true>>(a, r0, r1);
+    case Cell::rnn_relu:
+      return backward_over_time<RnnBack<false>>(a, r0, r1);
   }
 }

@@ -12,13 +12,15 @@ namespace {
 #include "vec.h"
 #include "gemm.inl"
 #include "elementwise.inl"
+#include "norm.inl"
 #include "recurrence.inl"
 
 const Kernels* table(const char* name) {
-  static const Kernels kernels = {name,           kLanes,        kRowTile,      pack,   gemm,
-                                  gru_forward,    gru_backward,  column_sums,   relu,   tanh_all,
-                                  sigmoid_all,    relu_backward, tanh_backward, scale,  clamp,
-                                  sum_of_squares, adam,          sgd,           rmsprop};
+  static const Kernels kernels = {
+      name,           kLanes,       kRowTile,      pack,          gemm,        cell_forward,
+      cell_backward,  norm_forward, norm_backward, column_sums,   column_dots, relu,
+      tanh_all,       sigmoid_all,  relu_backward, tanh_backward, scale,       clamp,
+      sum_of_squares, adam,         sgd,           rmsprop};
   return &kernels;
 }
 

@@ -11,6 +11,7 @@
 #include "arena.h"
 #include "kernels/dispatch.h"
 #include "parallel.h"
+#include "random.h"
 
 namespace headgate {
 
@@ -33,18 +34,13 @@ struct Segment {
   int64_t offset;
   std::vector<int64_t> shape;
   bool decay;  // whether weight decay applies: weights yes, biases no
+  bool trainable = true;
 
   int64_t size() const {
     int64_t product = 1;
     for (int64_t n : shape) product *= n;
     return product;
   }
-};
-
-// What identifies the random numbers of an update: no dependence on batches or threads.
-struct RandomKey {
-  uint64_t seed = 0, update = 0;
-  const int64_t* sample = nullptr;  // [sequences] index of each sequence in the data, sorted order
 };
 
 // One pass of one batch through the network.
@@ -55,17 +51,37 @@ struct Pass {
   RandomKey random;
   StopFlag* stop;  // may be null
   const float* parameters;
-  float* gradients;  // training: every layer writes its own segments whole
+  float* gradients;            // training: every layer writes its own segments whole
+  bool keep_hidden_gradients;  // recurrent layers leave dLoss/dh of every step in dy
 };
 
 // What a layer reads and writes: [count, width padded to lanes] each.
 struct Io {
-  const float* x;
+  const float* x;  // the first input
   float* y;
   float* dy;  // backward only; may be overwritten
   float* dx;  // backward only; null when nobody wants it
   int64_t count;
-  bool pooled;  // one row for each sequence instead of one for each step
+  bool pooled;             // the inputs have one row for each sequence instead of one for each step
+  const float* const* xs;  // all inputs, in order
+  float* const* dxs;       // likewise; null where nobody wants it
+  const int32_t* tokens;   // the tokens of all rows, token_row apart: a layer reads one column
+  int64_t token_row;
+};
+
+// A quantity that a layer can show after a pass, row by row: [rows, width], rows `row` apart.
+struct View {
+  const float* data;
+  int64_t row, width;
+};
+
+// Recurrent states in the caller's order. A layer's are blocks of [rows, H], one behind the other
+// (for each direction h, and c where the cell has one), of which a batch's begin at row `first`.
+// Null data stands for zeros.
+template <class Float>
+struct State {
+  Float* data;
+  int64_t rows, first;
 };
 
 // What the workspace and the packed weights are for.
@@ -83,7 +99,7 @@ class Layer {
   int64_t output_size() const { return outputs_; }
   // True when the output has one row for each sequence instead of one for each step.
   virtual bool pools() const { return false; }
-  // H of a recurrent layer, whose state is [sequences, H]; 0 for the others.
+  // Floats of state that a recurrent layer carries for each sequence; 0 for the others.
   virtual int64_t state_size() const { return 0; }
 
   // Appends this layer's parameters, beginning at `offset`; returns the offset behind them.
@@ -94,20 +110,24 @@ class Layer {
   virtual void pack(const Kernels&, const float* /*parameters*/, Use) {}
   virtual void forward(const Pass& pass, const Io& io) = 0;
   virtual void backward(const Pass& pass, const Io& io) = 0;
-  // A layer that keeps its output in its own workspace gives the buffer here; null otherwise.
-  virtual float* output(const Rows&) { return nullptr; }
-  // Recurrent layers: the state before the first step, [sequences, H] in the caller's order, or
-  // null for zeros; and the state after the last step of each sequence.
-  virtual void set_state(const Kernels&, const Rows&, const float*) {}
-  virtual void get_state(const Kernels&, const Rows&, float*) const {}
+  // Whether the output lies in the layer's own workspace, and where.
+  virtual bool keeps_output() const { return false; }
+  virtual float* output() { return nullptr; }
+  // Recurrent layers: the state before the first step, and after the last step of each sequence.
+  virtual void set_state(const Kernels&, const Rows&, const State<const float>&) {}
+  virtual void get_state(const Kernels&, const Rows&, const State<float>&) const {}
+  // What the layer did in the last pass; `which` counts its quantities. Null data: no such thing.
+  virtual View view(const Kernels&, const Rows&, int /*which*/) const { return {nullptr, 0, 0}; }
 
  protected:
   int64_t inputs_, outputs_;
 };
 
-// y[count, n] = x[count, k] B + bias, B packed in strips, n padded.
+// y[count, n] = x[count, k] B + bias, B packed in strips, n padded; added to y with `accumulate`
+// (then without bias).
 void affine(const Pass& pass, const float* x, int64_t x_row, int64_t count, int64_t k,
-            const float* packed, const float* bias, float* y, int64_t n_padded);
+            const float* packed, const float* bias, float* y, int64_t n_padded,
+            bool accumulate = false);
 
 // dW = dy^T x for `blocks` blocks of `size` outputs that lie `stride` apart in a row of dy (the
 // gates of a cell; one block otherwise). gradient: dense [blocks * size, inputs]. scratch:
@@ -125,9 +145,17 @@ void weight_gradient(const Pass& pass, const WeightGradient& args);
 // Padded width of an activation.
 inline int64_t padded(const Kernels& k, int64_t width) { return round_up(width, k.lanes); }
 
-std::unique_ptr<Layer> make_gru(int64_t inputs, int64_t hidden, bool reset_after);
+struct RecurrentOptions {
+  Cell cell;
+  int64_t hidden;
+  bool bidirectional;
+  bool layer_norm;
+  double recurrent_dropout;
+  uint64_t stream;  // of the dropout's random numbers
+};
+std::unique_ptr<Layer> make_recurrent(int64_t inputs, const RecurrentOptions& options);
 std::unique_ptr<Layer> make_dense(int64_t inputs, int64_t outputs, const std::string& activation);
-std::unique_ptr<Layer> make_dropout(int64_t size, double rate, uint64_t stream);
+std::unique_ptr<Layer> make_dropout(int64_t size, double rate, bool per_sequence, uint64_t stream);
 std::unique_ptr<Layer> make_last(int64_t size);
 
 }  // namespace headgate

@@ -83,23 +83,33 @@ def activate(name: str, x: Float32) -> Float32:
     return padded[: x.size]
 
 
-def lower(spec: NetworkSpec) -> list[tuple[str, str, int, float, str, bool]]:
-    """A spec as the engine's layer rows (kind, name, size, rate, activation, reset_after)."""
-    rows: list[tuple[str, str, int, float, str, bool]] = []
+def lower(spec: NetworkSpec) -> list[dict[str, Any]]:
+    """A spec as the engine's layer rows: dicts of a kind, a name, inputs and options."""
+    rows: list[dict[str, Any]] = []
     widths = spec.widths()
+
+    def append(kind: str, name: str, **options: Any) -> None:
+        rows.append({"kind": kind, "name": name, "inputs": [len(rows) - 1], **options})
+
     for layer in spec.layers:
         size = widths[layer.name]
         if isinstance(layer, GRU):
-            rows += [
-                ("gru", f"{layer.name}_l{k}", size, 0.0, "", layer.reset_after)
-                for k in range(layer.num_layers)
-            ]
+            for k in range(layer.num_layers):
+                append(
+                    "recurrent",
+                    f"{layer.name}_l{k}",
+                    cell="gru" if layer.reset_after else "gru_before",
+                    size=size,
+                    bidirectional=False,
+                    layer_norm=False,
+                    recurrent_dropout=0.0,
+                )
         elif isinstance(layer, Dense):
-            rows.append(("dense", layer.name, size, 0.0, layer.activation, True))
+            append("dense", layer.name, size=size, activation=layer.activation)
         elif isinstance(layer, Dropout):
-            rows.append(("dropout", layer.name, size, layer.rate, "", True))
+            append("dropout", layer.name, rate=layer.rate, per_sequence=False)
         else:
-            rows.append((layer.kind, layer.name, size, 0.0, "", True))
+            append(layer.kind, layer.name)
     return rows
 
 
@@ -107,7 +117,7 @@ class Engine:
     """A network's parameters and workspace in the engine."""
 
     def __init__(self, spec: NetworkSpec) -> None:
-        self.raw = _engine.Network(spec.input_size, lower(spec))
+        self.raw = _engine.Network(spec.input_size, 0, lower(spec))
         self.shapes = spec.parameter_shapes()
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         engine_sizes = [int(np.prod(shape)) for _, _, shape in self.raw.segments()]

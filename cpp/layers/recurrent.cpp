@@ -1,0 +1,393 @@
+// Recurrent: one layer of any cell over time, in one direction or both. Equations and papers:
+// kernels/recurrence.inl and docs/equations.md.
+#include <algorithm>
+#include <cstring>
+
+#include "layer.h"
+#include "random.h"
+
+namespace headgate {
+namespace {
+
+// Nanoseconds for one row of one step, forward; a cautious guess, to decide on threads.
+double row_cost(int64_t gates, int64_t hidden, int64_t padded) {
+  return static_cast<double>(2 * gates * hidden * padded) / 40.0 + static_cast<double>(padded);
+}
+
+// One direction: where its parameters begin, and its part of the workspace.
+struct Direction {
+  int64_t weight_ih, weight_hh, bias_ih, bias_hh, norm_ih, norm_hh;
+  float *packed_in, *bias_in, *packed, *bias_hidden;
+  float *gates, *inner, *states, *memories, *seen;  // seen: apart under recurrent dropout only
+  float *packed_back, *packed_in_back, *grad_out, *grad_state, *grad_memory;
+  float *grad_seen, *scratch, *before, *transposed, *mask;
+  float *gain_in, *normed_in, *scale_in, *gain, *normed, *scale, *raw;
+};
+
+class Recurrent final : public Layer {
+ public:
+  Recurrent(int64_t inputs, const RecurrentOptions& options)
+      : Layer(inputs, options.hidden * (options.bidirectional ? 2 : 1)),
+        options_(options),
+        cell_(options.cell),
+        hidden_(options.hidden),
+        gates_(gate_count(options.cell)),
+        directions_(options.bidirectional ? 2 : 1) {}
+
+  int64_t state_size() const override { return hidden_ * blocks(); }
+  bool keeps_output() const override { return directions_.size() == 1; }
+  float* output() override { return track(directions_[0].states, false).out; }
+
+  int64_t describe(int64_t offset, std::vector<Segment>* segments) override {
+    const int64_t h = hidden_, all = gates_ * h;
+    const auto next = [&](const char* name, bool reverse, std::vector<int64_t> shape) {
+      const bool weight = shape.size() > 1;
+      segments->push_back({reverse ? std::string(name) + "_reverse" : name, offset, shape, weight});
+      const int64_t begin = offset;
+      offset += segments->back().size();
+      return begin;
+    };
+    for (Direction& d : directions_) {
+      const bool reverse = &d != directions_.data();
+      d.weight_ih = next("weight_ih", reverse, {all, inputs_});
+      d.weight_hh = next("weight_hh", reverse, {all, h});
+      d.bias_ih = next("bias_ih", reverse, {all});
+      d.bias_hh = next("bias_hh", reverse, {cell_ == Cell::gru_before ? 2 * h : all});
+      if (!options_.layer_norm) continue;
+      d.norm_ih = next("norm_ih", reverse, {all});
+      d.norm_hh = next("norm_hh", reverse, {all});
+    }
+    return offset;
+  }
+
+  void plan(const Kernels& k, Arena* arena, int64_t rows, int64_t sequences, Use use) override {
+    const int64_t h = hidden_, hp = padded(k, h), all = gates_ * hp;
+    for (Direction& d : directions_) {
+      arena->want(&d.packed_in, all * inputs_);
+      arena->want(&d.bias_in, all);
+      arena->want(&d.packed, all * h);
+      arena->want(&d.bias_hidden, hp);
+      arena->want(&d.gates, rows * all);
+      arena->want(&d.inner, rows * hp);
+      arena->want(&d.states, (sequences + rows) * hp);
+      if (cell_ == Cell::lstm) arena->want(&d.memories, (sequences + rows) * hp);
+      if (options_.layer_norm) {
+        arena->want(&d.gain_in, all);
+        arena->want(&d.gain, all);
+        arena->want(&d.normed_in, rows * all);
+        arena->want(&d.normed, rows * all);
+        arena->want(&d.scale_in, rows * 4);
+        arena->want(&d.scale, rows * 4);
+      }
+      if (!use.training) continue;
+      arena->want(&d.packed_back, gates_ * h * hp);
+      if (use.input_gradient) arena->want(&d.packed_in_back, all * padded(k, inputs_));
+      if (directions_.size() > 1) arena->want(&d.grad_out, rows * hp);
+      arena->want(&d.grad_state, sequences * hp);
+      if (cell_ == Cell::lstm) arena->want(&d.grad_memory, sequences * hp);
+      if (cell_ == Cell::gru_before) arena->want(&d.scratch, sequences * hp);
+      if (options_.recurrent_dropout > 0) {
+        arena->want(&d.mask, sequences * hp);
+        arena->want(&d.seen, (sequences + rows) * hp);
+        arena->want(&d.grad_seen, sequences * hp);
+      }
+      if (options_.layer_norm) arena->want(&d.raw, rows * all);
+      arena->want(&d.before, rows * hp);
+      arena->want(&d.transposed, std::min<int64_t>(k.lanes, std::max(inputs_, h)) * all);
+    }
+  }
+
+  void pack(const Kernels& k, const float* parameters, Use use) override {
+    for (Direction& d : directions_) pack_direction(k, parameters, use, &d);
+  }
+
+  void set_state(const Kernels& k, const Rows& rows, const State<const float>& state) override {
+    hp_ = padded(k, hidden_);
+    sequences_ = rows.sequences;
+    total_ = rows.total;
+    int64_t block = 0;
+    each_block([&](float* track_of, bool reverse) {
+      float* to = track(track_of, reverse).initial;
+      const float* from =
+          state.data ? state.data + (block++ * state.rows + state.first) * hidden_ : nullptr;
+      for (int64_t i = 0; i < rows.sequences; ++i, to += hp_) {
+        std::memset(to, 0, bytes(hp_));  // the row may have held another batch's output
+        if (from) std::memcpy(to, from + rows.order[i] * hidden_, bytes(hidden_));
+      }
+    });
+  }
+
+  void get_state(const Kernels&, const Rows& rows, const State<float>& state) const override {
+    int64_t block = 0;
+    each_block([&](float* track_of, bool reverse) {
+      const float* out = track(track_of, reverse).out;
+      float* to = state.data + (block++ * state.rows + state.first) * hidden_;
+      for (int64_t i = 0; i < rows.sequences; ++i)
+        std::memcpy(to + rows.order[i] * hidden_, out + (reverse ? i : rows.last_row(i)) * hp_,
+                    bytes(hidden_));
+    });
+  }
+
+  void forward(const Pass& pass, const Io& io) override {
+    const Kernels& k = pass.k;
+    const int64_t all = gates_ * hp_;
+    for (Direction& d : directions_) {
+      const bool norm = options_.layer_norm;
+      affine(pass, io.x, padded(k, inputs_), io.count, inputs_, d.packed_in,
+             norm ? nullptr : d.bias_in, norm ? d.normed_in : d.gates, all);
+      if (norm) {
+        const NormArgs args{gates_, hidden_, hp_, d.gain_in, d.normed_in, d.scale_in};
+        k.norm_forward(args, d.bias_in, d.gates, 0, io.count);
+      }
+      if (pass.training && d.mask) draw_mask(pass, &d);
+    }
+    over_time(pass, io, 1.0, k.cell_forward);
+    if (directions_.size() == 1) return;
+    const int64_t width = padded(k, outputs_);
+    for (const Direction& d : directions_) {
+      const bool reverse = &d != directions_.data();
+      const float* from = track(d.states, reverse).out;
+      for (int64_t row = 0; row < io.count; ++row)
+        std::memcpy(io.y + row * width + (reverse ? hidden_ : 0), from + row * hp_, bytes(hidden_));
+    }
+  }
+
+  void backward(const Pass& pass, const Io& io) override {
+    const int64_t width = padded(pass.k, outputs_);
+    for (Direction& d : directions_) {
+      std::memset(d.grad_state, 0, bytes(sequences_ * hp_));
+      if (d.grad_memory) std::memset(d.grad_memory, 0, bytes(sequences_ * hp_));
+      if (directions_.size() == 1) break;
+      const int64_t first = &d == directions_.data() ? 0 : hidden_;
+      for (int64_t row = 0; row < io.count; ++row)
+        std::memcpy(d.grad_out + row * hp_, io.dy + row * width + first, bytes(hidden_));
+    }
+    over_time(pass, io, 1.5, pass.k.cell_backward);
+    if (pass.stop && pass.stop->stopped()) return;
+    for (Direction& d : directions_) parameter_gradients(pass, io, d);
+  }
+
+  // `which`: the gates in their order (gru: reset, update, candidate; lstm: input, forget,
+  // candidate, output, then c), then the state; 15: dLoss/dh. The reverse direction from 16 on.
+  View view(const Kernels&, const Rows&, int which) const override {
+    const size_t direction = which >= 16 ? 1 : 0;
+    const int quantity = which % 16;
+    if (direction >= directions_.size()) return {nullptr, 0, 0};
+    const Direction& d = directions_[direction];
+    const int shown = cell_ == Cell::rnn_tanh || cell_ == Cell::rnn_relu ? 0 : gates_;
+    if (quantity < shown) return {d.gates + quantity * hp_, gates_ * hp_, hidden_};
+    if (quantity == 15) return {directions_.size() == 1 ? grad_out_ : d.grad_out, hp_, hidden_};
+    if (cell_ == Cell::lstm && quantity == shown)
+      return {track(d.memories, direction == 1).out, hp_, hidden_};
+    if (quantity == shown + (cell_ == Cell::lstm))
+      return {track(d.states, direction == 1).out, hp_, hidden_};
+    return {nullptr, 0, 0};
+  }
+
+ private:
+  int64_t blocks() const {
+    return static_cast<int64_t>(directions_.size()) * (cell_ == Cell::lstm ? 2 : 1);
+  }
+
+  // What is carried, in the order in which states are given and taken.
+  template <class Body>
+  void each_block(Body body) const {
+    for (const Direction& d : directions_) {
+      const bool reverse = &d != directions_.data();
+      body(d.states, reverse);
+      if (cell_ == Cell::lstm) body(d.memories, reverse);
+    }
+  }
+
+  // The initial values lie before the first step: in front of all rows, or in reverse behind them.
+  Track track(float* block, bool reverse) const {
+    return reverse ? Track{block + total_ * hp_, block} : Track{block, block + sequences_ * hp_};
+  }
+
+  void pack_direction(const Kernels& k, const float* parameters, Use use, Direction* d) {
+    const int64_t h = hidden_, hp = padded(k, h), strip = h * k.lanes;
+    const float* w = parameters + d->weight_ih;
+    const float* u = parameters + d->weight_hh;
+    for (int64_t gate = 0; gate < gates_; ++gate) {
+      k.pack(w + gate * h * inputs_, 1, inputs_, inputs_, h, d->packed_in + gate * hp * inputs_,
+             k.lanes, inputs_ * k.lanes);
+      // The gates of a panel beside each other, row by row; reset_before takes n after all r and z.
+      const bool apart = cell_ == Cell::gru_before && gate == 2;
+      const int64_t together = apart ? 1 : cell_ == Cell::gru_before ? 2 : gates_;
+      k.pack(u + gate * h * h, 1, h, h, h, d->packed + (apart ? 2 * hp * h : gate * k.lanes),
+             together * k.lanes, together * strip);
+      std::memcpy(d->bias_in + gate * hp, parameters + d->bias_ih + gate * h, bytes(h));
+      if (!options_.layer_norm) continue;
+      std::memcpy(d->gain_in + gate * hp, parameters + d->norm_ih + gate * h, bytes(h));
+      std::memcpy(d->gain + gate * hp, parameters + d->norm_hh + gate * h, bytes(h));
+    }
+    // The candidate's hidden bias stands apart with reset_after, where r meets it; and is absent
+    // without.
+    const bool gru = cell_ == Cell::gru || cell_ == Cell::gru_before;
+    const float* bias_hh = parameters + d->bias_hh;
+    for (int64_t gate = 0; gate < (gru ? 2 : gates_); ++gate)
+      for (int64_t j = 0; j < h; ++j) d->bias_in[gate * hp + j] += bias_hh[gate * h + j];
+    if (cell_ == Cell::gru) std::memcpy(d->bias_hidden, bias_hh + 2 * h, bytes(h));
+    if (use.training) k.pack(u, h, 1, gates_ * h, h, d->packed_back, k.lanes, gates_ * strip);
+    if (!use.input_gradient) return;
+    for (int64_t gate = 0; gate < gates_; ++gate)
+      k.pack(w + gate * h * inputs_, inputs_, 1, h, inputs_,
+             d->packed_in_back + gate * hp * k.lanes, k.lanes, gates_ * hp * k.lanes);
+  }
+
+  // One mask for each sequence, shared over time and gates.
+  void draw_mask(const Pass& pass, Direction* d) {
+    const DropoutMask mask(pass.random, options_.recurrent_dropout, options_.stream);
+    const bool reverse = d != directions_.data();
+    const float* from = track(d->states, reverse).initial;
+    float* to = track(d->seen, reverse).initial;
+    for (int64_t i = 0; i < sequences_; ++i)
+      mask.draw(pass.random.sample[i], reverse ? 1 : 0, hidden_, d->mask + i * hp_);
+    for (int64_t at = 0; at < sequences_ * hp_; ++at) to[at] = from[at] * d->mask[at];
+  }
+
+  // Pointers that a cell has no use for stand for another buffer: they are moved, never read.
+  CellArgs arguments(const Pass& pass, const Io& io, const Direction& d) const {
+    const bool reverse = &d != directions_.data(), masked = pass.training && d.mask;
+    const Track state = track(d.states, reverse);
+    float* none = d.gates;
+    const auto or_none = [&](float* p) { return p ? p : none; };
+    CellArgs args{};
+    args.cell = cell_;
+    args.reverse = reverse;
+    args.hidden = hidden_;
+    args.padded = hp_;
+    args.steps = pass.rows.steps;
+    args.count = pass.rows.count.data();
+    args.offset = pass.rows.offset.data();
+    args.gates = d.gates;
+    args.inner = d.inner;
+    args.state = state;
+    args.seen = masked ? track(d.seen, reverse) : state;
+    args.memory = d.memories ? track(d.memories, reverse) : state;
+    args.mask = masked ? d.mask : nullptr;
+    args.packed = d.packed;
+    args.bias_hidden = d.bias_hidden;
+    args.packed_back = d.packed_back;
+    args.grad_out = directions_.size() == 1 ? or_none(io.dy) : or_none(d.grad_out);
+    args.keep_total = pass.keep_hidden_gradients;
+    args.grad_state = or_none(d.grad_state);
+    args.grad_memory = or_none(d.grad_memory);
+    args.grad_seen = or_none(d.grad_seen);
+    args.scratch = or_none(d.scratch);
+    args.gain = d.gain;
+    args.normed = or_none(d.normed);
+    args.scale = or_none(d.scale);
+    args.raw = or_none(d.raw);
+    return args;
+  }
+
+  // Rows are independent through time, so threads split the sequences (and the directions) and meet
+  // once. Long work is cut into blocks of steps, between which the owner may stop it.
+  void over_time(const Pass& pass, const Io& io, double factor,
+                 void (*kernel)(const CellArgs&, int64_t, int64_t)) {
+    const int64_t steps = pass.rows.steps;
+    const int64_t rows = round_up(sequences_, pass.k.row_tile);
+    const auto ways = static_cast<int64_t>(directions_.size());
+    const double step =
+        factor * row_cost(gates_, hidden_, hp_) * static_cast<double>(sequences_ * ways);
+    const int64_t block = std::max<int64_t>(1, static_cast<int64_t>(2e7 / step));
+    CellArgs args[2] = {arguments(pass, io, directions_[0])};
+    if (ways > 1) args[1] = arguments(pass, io, directions_[1]);
+    grad_out_ = args[0].grad_out;
+    const bool backward = kernel == pass.k.cell_backward;
+    for (int64_t done = 0; done < steps; done += block) {
+      if (pass.stop && pass.stop->poll()) return;
+      const int64_t size = std::min(block, steps - done);
+      for (CellArgs& a : args) {
+        a.first = backward ? steps - done - size : done;
+        a.last = a.first + size;
+      }
+      parallel_for(ways * rows, pass.k.row_tile, step * static_cast<double>(size),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t way = 0; way < ways; ++way) {
+                       const int64_t from = std::max(begin - way * rows, int64_t{0});
+                       const int64_t to = std::min(end - way * rows, sequences_);
+                       if (from < to) kernel(args[way], from, to);
+                     }
+                   });
+    }
+  }
+
+  void parameter_gradients(const Pass& pass, const Io& io, const Direction& d) {
+    const Kernels& k = pass.k;
+    const int64_t h = hidden_, all = gates_ * hp_, x_row = padded(k, inputs_);
+    float* g = pass.gradients;
+    for (int64_t gate = 0; gate < gates_; ++gate)
+      k.column_sums(d.gates + gate * hp_, io.count, h, all, g + d.bias_ih + gate * h);
+    // The candidate's part of reset_after meets r, so it has a gradient of its own, in `inner`.
+    const bool apart = cell_ == Cell::gru, before = cell_ == Cell::gru_before;
+    std::memcpy(g + d.bias_hh, g + d.bias_ih, bytes((apart || before ? 2 : gates_) * h));
+    if (apart) k.column_sums(d.inner, io.count, h, hp_, g + d.bias_hh + 2 * h);
+
+    const float* hidden =
+        d.gates;  // d(U seen): [rows, G, padded], the candidate's maybe in `inner`
+    if (options_.layer_norm) {
+      hidden = d.raw;
+      for (int64_t gate = 0; gate < gates_; ++gate) {
+        const bool inner = apart && gate == 2;
+        k.column_dots(inner ? d.inner : d.gates + gate * hp_, inner ? hp_ : all,
+                      d.normed + gate * hp_, all, io.count, h, g + d.norm_hh + gate * h);
+        k.column_dots(d.gates + gate * hp_, all, d.normed_in + gate * hp_, all, io.count, h,
+                      g + d.norm_ih + gate * h);
+      }
+      const NormArgs args{gates_, h, hp_, d.gain_in, d.normed_in, d.scale_in};
+      k.norm_backward(args, d.gates, d.gates, 0, io.count);
+    }
+    weight_gradient(pass, {d.gates, all, gates_, h, hp_, io.x, x_row, inputs_, io.count,
+                           g + d.weight_ih, d.transposed});
+    const float* seen = seen_before(pass, d);
+    const bool candidate = before || (apart && !options_.layer_norm);
+    weight_gradient(pass, {hidden, all, gates_ - candidate, h, hp_, seen, hp_, h, io.count,
+                           g + d.weight_hh, d.transposed});
+    float* last = g + d.weight_hh + 2 * h * h;
+    if (before)  // against r * h
+      weight_gradient(
+          pass, {hidden + 2 * hp_, all, 1, h, hp_, d.inner, hp_, h, io.count, last, d.transposed});
+    else if (candidate)
+      weight_gradient(pass, {d.inner, hp_, 1, h, hp_, seen, hp_, h, io.count, last, d.transposed});
+    if (io.dx)
+      affine(pass, d.gates, all, io.count, all, d.packed_in_back, nullptr, io.dx, x_row,
+             &d != directions_.data());
+  }
+
+  // What the products of every row saw: the states one step earlier, initial ones first. With equal
+  // lengths they lie in order already.
+  const float* seen_before(const Pass& pass, const Direction& d) const {
+    const Rows& rows = pass.rows;
+    const bool reverse = &d != directions_.data();
+    float* block = d.mask ? d.seen : d.states;
+    if (!rows.ragged) return reverse ? block + sequences_ * hp_ : block;
+    const Track seen = track(block, reverse);
+    for (int64_t t = 0; t < rows.steps; ++t) {
+      const int64_t other = reverse ? t + 1 : t - 1;
+      const int64_t running = other < 0 || other == rows.steps ? 0 : rows.count[other];
+      const int64_t carried = std::min<int64_t>(running, rows.count[t]);
+      float* to = d.before + rows.offset[t] * hp_;
+      if (carried > 0) std::memcpy(to, seen.out + rows.offset[other] * hp_, bytes(carried * hp_));
+      std::memcpy(to + carried * hp_, seen.initial + carried * hp_,
+                  bytes((rows.count[t] - carried) * hp_));
+    }
+    return d.before;
+  }
+
+  RecurrentOptions options_;
+  Cell cell_;
+  int64_t hidden_, gates_;
+  std::vector<Direction> directions_;
+  int64_t hp_ = 0, sequences_ = 0, total_ = 0;
+  float* grad_out_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> make_recurrent(int64_t inputs, const RecurrentOptions& options) {
+  return std::make_unique<Recurrent>(inputs, options);
+}
+
+}  // namespace headgate
