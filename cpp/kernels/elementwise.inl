@@ -99,35 +99,41 @@ static double exp_sum(const float* x, float top, float* e, int64_t size) {
 }
 
 // Columns [j, j + V * kLanes): even and odd rows apart, so that V * 2 chains run in parallel.
-template <int V>
-static inline void sum_strips(const float* x, int64_t rows, int64_t n, int64_t ld, float* y) {
+// `factor`: what each value is multiplied by, or null.
+template <int V, bool Factor>
+HEADGATE_INLINE void sum_strips(const float* x, int64_t ld, const float* factor, int64_t factor_ld,
+                                int64_t rows, int64_t n, float* y) {
+  const auto plus = [&](vf sum, int64_t row, int v) {
+    const vf value = load(x + row * ld + v * kLanes);
+    return Factor ? fma(value, load(factor + row * factor_ld + v * kLanes), sum) : add(sum, value);
+  };
   vf even[V], odd[V];
   for (int v = 0; v < V; ++v) even[v] = odd[v] = set1(0.0f);
   int64_t i = 0;
-  for (; i + 2 <= rows; i += 2, x += 2 * ld)
+  for (; i + 2 <= rows; i += 2)
     for (int v = 0; v < V; ++v) {
-      even[v] = add(even[v], load(x + v * kLanes));
-      odd[v] = add(odd[v], load(x + ld + v * kLanes));
+      even[v] = plus(even[v], i, v);
+      odd[v] = plus(odd[v], i + 1, v);
     }
   if (i < rows)
-    for (int v = 0; v < V; ++v) even[v] = add(even[v], load(x + v * kLanes));
+    for (int v = 0; v < V; ++v) even[v] = plus(even[v], i, v);
   for (int v = 0; v < V; ++v) store_part(y + v * kLanes, add(even[v], odd[v]), n - v * kLanes);
 }
 
 static void column_sums(const float* x, int64_t rows, int64_t n, int64_t ld, float* y) {
   int64_t j = 0;
-  for (; j + 3 * kLanes < n; j += 4 * kLanes) sum_strips<4>(x + j, rows, n - j, ld, y + j);
-  for (; j < n; j += kLanes) sum_strips<1>(x + j, rows, n - j, ld, y + j);
+  for (; j + 3 * kLanes < n; j += 4 * kLanes)
+    sum_strips<4, false>(x + j, ld, nullptr, 0, rows, n - j, y + j);
+  for (; j < n; j += kLanes) sum_strips<1, false>(x + j, ld, nullptr, 0, rows, n - j, y + j);
 }
 
 static void column_dots(const float* x, int64_t ld, const float* factor, int64_t factor_ld,
                         int64_t rows, int64_t n, float* y) {
-  for (int64_t j = 0; j < n; j += kLanes) {
-    vf sum = set1(0.0f);
-    for (int64_t i = 0; i < rows; ++i)
-      sum = fma(load(x + i * ld + j), load(factor + i * factor_ld + j), sum);
-    store_part(y + j, sum, n - j);
-  }
+  int64_t j = 0;
+  for (; j + 3 * kLanes < n; j += 4 * kLanes)
+    sum_strips<4, true>(x + j, ld, factor + j, factor_ld, rows, n - j, y + j);
+  for (; j < n; j += kLanes)
+    sum_strips<1, true>(x + j, ld, factor + j, factor_ld, rows, n - j, y + j);
 }
 
 // Kingma and Ba 2015, in the form of PyTorch: p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) +

@@ -3,28 +3,36 @@
 
 constexpr float kNormEpsilon = 1e-5f;
 
-static inline float sum_of_lanes(vf a) {
+HEADGATE_INLINE float sum_of_lanes(vf a) {
   float lanes[kLanes];
   store(lanes, a);
-  float total = 0.0f;
-  for (int i = 0; i < kLanes; ++i) total += lanes[i];
-  return total;
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+
+// The values of x[from ...] that are units, less `mean`; zero in the padding.
+HEADGATE_INLINE vf centred(const float* x, int64_t from, int64_t hidden, vf mean) {
+  const vf d = sub(load(x + from), mean);
+  if (from + kLanes <= hidden) return d;
+  float part[kLanes] = {};
+  store_part(part, d, hidden - from);
+  return load(part);
 }
 
 // x[hidden] becomes (x - mean) * scale, its padding zero; returns scale.
 static inline float normalise(float* x, int64_t hidden, int64_t padded) {
-  vf sum = set1(0.0f);
+  const float share = 1.0f / static_cast<float>(hidden);
+  vf sum = set1(0.0f), squares = set1(0.0f);
   for (int64_t u = 0; u < padded; u += kLanes) sum = add(sum, load(x + u));
-  const vf mean = set1(sum_of_lanes(sum) / static_cast<float>(hidden));
-  vf squares = set1(0.0f);
+  const vf mean = set1(sum_of_lanes(sum) * share);
   for (int64_t u = 0; u < padded; u += kLanes) {
-    store_part(x + u, sub(load(x + u), mean), hidden - u);  // the padding stays zero
-    const vf d = load(x + u);
+    const vf d = centred(x, u, hidden, mean);
     squares = fma(d, d, squares);
   }
-  const float variance = sum_of_lanes(squares) / static_cast<float>(hidden);
-  const float scale = 1.0f / sqrtf(variance + kNormEpsilon);
-  for (int64_t u = 0; u < padded; u += kLanes) store(x + u, mul(load(x + u), set1(scale)));
+  const float scale = 1.0f / sqrtf(sum_of_lanes(squares) * share + kNormEpsilon);
+  for (int64_t u = 0; u < padded; u += kLanes)
+    store(x + u, mul(centred(x, u, hidden, mean), set1(scale)));
   return scale;
 }
 

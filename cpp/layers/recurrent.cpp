@@ -14,6 +14,10 @@ double row_cost(int64_t gates, int64_t hidden, int64_t padded) {
   return static_cast<double>(2 * gates * hidden * padded) / 40.0 + static_cast<double>(padded);
 }
 
+constexpr int64_t kNearFloats =
+    1 << 16;                       // of input projections, that stay in the second-level cache
+constexpr double kNormCost = 0.5;  // nanoseconds for one value that is normalised
+
 // What a cell carries through time: values before the first step of every sequence, and after every
 // step.
 struct Track {
@@ -136,18 +140,17 @@ class Recurrent final : public Layer {
 
   void forward(const Pass& pass, const Io& io) override {
     const Kernels& k = pass.k;
-    const int64_t all = gates_ * hp_;
-    for (Direction& d : directions_) {
-      const bool norm = options_.layer_norm;
-      affine(pass, io.x, padded(k, inputs_), io.count, inputs_, d.packed_in,
-             norm ? nullptr : d.bias_in, norm ? d.normed_in : d.gates, all);
-      if (norm) {
-        const NormArgs args{gates_, hidden_, hp_, d.gain_in, d.normed_in, d.scale_in};
-        k.norm_forward(args, d.bias_in, d.gates, 0, io.count);
-      }
+    for (Direction& d : directions_)
       if (pass.training && d.mask) draw_mask(pass, &d);
-    }
-    over_time(pass, io, 1.0, k.cell_forward);
+    // A few steps are projected at a time, and used while they are near.
+    const int64_t near = kNearFloats / (sequences_ * gates_ * hp_);
+    over_time(pass, io, 1.0, std::max<int64_t>(near, 1), k.cell_forward,
+              [&](const CellArgs& args, const Direction& d) {
+                const int64_t from = args.reverse ? args.steps - args.last : args.first;
+                const int64_t to = args.reverse ? args.steps - args.first : args.last;
+                project(pass, io, d, args.offset[from],
+                        args.offset[to - 1] + args.count[to - 1] - args.offset[from]);
+              });
     if (directions_.size() == 1) return;
     const int64_t width = padded(k, outputs_);
     for (const Direction& d : directions_) {
@@ -168,7 +171,8 @@ class Recurrent final : public Layer {
       for (int64_t row = 0; row < io.count; ++row)
         std::memcpy(d.grad_out + row * hp_, io.dy + row * width + first, bytes(hidden_));
     }
-    over_time(pass, io, 1.5, pass.k.cell_backward);
+    over_time(pass, io, 1.5, pass.rows.steps, pass.k.cell_backward,
+              [](const CellArgs&, const Direction&) {});
     if (pass.stop && pass.stop->stopped()) return;
     for (Direction& d : directions_) parameter_gradients(pass, io, d);
   }
@@ -287,16 +291,32 @@ class Recurrent final : public Layer {
     return args;
   }
 
+  // The input projections of `count` rows.
+  void project(const Pass& pass, const Io& io, const Direction& d, int64_t first, int64_t count) {
+    const int64_t all = gates_ * hp_, x_row = padded(pass.k, inputs_);
+    const bool norm = options_.layer_norm;
+    affine(pass, io.x + first * x_row, x_row, count, inputs_, d.packed_in,
+           norm ? nullptr : d.bias_in, (norm ? d.normed_in : d.gates) + first * all, all);
+    if (!norm) return;
+    const NormArgs args{gates_, hidden_, hp_, d.gain_in, d.normed_in, d.scale_in};
+    parallel_for(count, 8, kNormCost * static_cast<double>(count * all),
+                 [&](int64_t begin, int64_t end) {
+                   pass.k.norm_forward(args, d.bias_in, d.gates, first + begin, first + end);
+                 });
+  }
+
   // Rows are independent through time, so threads split the sequences (and the directions) and meet
-  // once. Long work is cut into blocks of steps, between which the owner may stop it.
-  void over_time(const Pass& pass, const Io& io, double factor,
-                 void (*kernel)(const CellArgs&, int64_t, int64_t)) {
+  // once for every block of steps: of at most `most`, and short enough that the owner may stop the
+  // work between them. prepare(args, direction) comes before each.
+  template <class Prepare>
+  void over_time(const Pass& pass, const Io& io, double factor, int64_t most,
+                 void (*kernel)(const CellArgs&, int64_t, int64_t), Prepare prepare) {
     const int64_t steps = pass.rows.steps;
     const int64_t rows = round_up(sequences_, pass.k.row_tile);
     const auto ways = static_cast<int64_t>(directions_.size());
     const double step =
         factor * row_cost(gates_, hidden_, hp_) * static_cast<double>(sequences_ * ways);
-    const int64_t block = std::max<int64_t>(1, static_cast<int64_t>(2e7 / step));
+    const int64_t block = std::max<int64_t>(1, std::min(most, static_cast<int64_t>(2e7 / step)));
     CellArgs args[2] = {arguments(pass, io, directions_[0])};
     if (ways > 1) args[1] = arguments(pass, io, directions_[1]);
     grad_out_ = args[0].grad_out;
@@ -304,9 +324,10 @@ class Recurrent final : public Layer {
     for (int64_t done = 0; done < steps; done += block) {
       if (pass.stop && pass.stop->poll()) return;
       const int64_t size = std::min(block, steps - done);
-      for (CellArgs& a : args) {
-        a.first = backward ? steps - done - size : done;
-        a.last = a.first + size;
+      for (int64_t way = 0; way < ways; ++way) {
+        args[way].first = backward ? steps - done - size : done;
+        args[way].last = args[way].first + size;
+        prepare(args[way], directions_[way]);
       }
       parallel_for(ways * rows, pass.k.row_tile, step * static_cast<double>(size),
                    [&](int64_t begin, int64_t end) {
@@ -342,7 +363,9 @@ class Recurrent final : public Layer {
                       g + d.norm_ih + gate * h);
       }
       const NormArgs args{gates_, h, hp_, d.gain_in, d.normed_in, d.scale_in};
-      k.norm_backward(args, d.gates, d.gates, 0, io.count);
+      parallel_for(
+          io.count, 8, kNormCost * static_cast<double>(io.count * all),
+          [&](int64_t begin, int64_t end) { k.norm_backward(args, d.gates, d.gates, begin, end); });
     }
     weight_gradient(pass, {d.gates, all, gates_, h, hp_, io.x, x_row, inputs_, io.count,
                            g + d.weight_ih, d.transposed});
