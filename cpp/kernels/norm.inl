@@ -3,37 +3,32 @@
 
 constexpr float kNormEpsilon = 1e-5f;
 
-HEADGATE_INLINE float sum_of_lanes(vf a) {
+// 1 for the lanes of the last vector that are units, 0 for its padding.
+static inline vf units_of_last(int64_t hidden, int64_t padded) {
   float lanes[kLanes];
-  store(lanes, a);
-  for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-  return lanes[0];
-}
-
-// The values of x[from ...] that are units, less `mean`; zero in the padding.
-HEADGATE_INLINE vf centred(const float* x, int64_t from, int64_t hidden, vf mean) {
-  const vf d = sub(load(x + from), mean);
-  if (from + kLanes <= hidden) return d;
-  float part[kLanes] = {};
-  store_part(part, d, hidden - from);
-  return load(part);
+  for (int i = 0; i < kLanes; ++i) lanes[i] = padded - kLanes + i < hidden ? 1.0f : 0.0f;
+  return load(lanes);
 }
 
 // x[hidden] becomes (x - mean) * scale, its padding zero; returns scale.
-static inline float normalise(float* x, int64_t hidden, int64_t padded) {
+static inline float normalise(float* x, int64_t hidden, int64_t padded, vf units) {
+  const int64_t last = padded - kLanes;
   const float share = 1.0f / static_cast<float>(hidden);
-  vf sum = set1(0.0f), squares = set1(0.0f);
-  for (int64_t u = 0; u < padded; u += kLanes) sum = add(sum, load(x + u));
+  vf sum = load(x + last), squares = set1(0.0f);
+  for (int64_t u = 0; u < last; u += kLanes) sum = add(sum, load(x + u));
   const vf mean = set1(sum_of_lanes(sum) * share);
-  for (int64_t u = 0; u < padded; u += kLanes) {
-    const vf d = centred(x, u, hidden, mean);
+  for (int64_t u = 0; u < last; u += kLanes) {
+    const vf d = sub(load(x + u), mean);
     squares = fma(d, d, squares);
   }
-  const float scale = 1.0f / sqrtf(sum_of_lanes(squares) * share + kNormEpsilon);
-  for (int64_t u = 0; u < padded; u += kLanes)
-    store(x + u, mul(centred(x, u, hidden, mean), set1(scale)));
-  return scale;
+  const vf rest = mul(sub(load(x + last), mean), units);
+  const vf variance = set1(sum_of_lanes(fma(rest, rest, squares)) * share);
+  const vf scale = div(set1(1.0f), sqrt(add(variance, set1(kNormEpsilon))));
+  for (int64_t u = 0; u < last; u += kLanes) store(x + u, mul(sub(load(x + u), mean), scale));
+  store(x + last, mul(rest, scale));
+  float lanes[kLanes];
+  store(lanes, scale);
+  return lanes[0];
 }
 
 // With g = dy * gain: dx = scale * (g - mean(g) - normed * mean(g * normed)). dx may be dy.
@@ -54,10 +49,11 @@ static inline void normalise_backward(const float* normed, float scale, const fl
 }
 
 static void norm_forward(const NormArgs& a, const float* bias, float* y, int64_t r0, int64_t r1) {
+  const vf units = units_of_last(a.hidden, a.padded);
   for (int64_t row = r0; row < r1; ++row)
     for (int64_t gate = 0; gate < a.gates; ++gate) {
       const int64_t at = (row * a.gates + gate) * a.padded;
-      a.scale[4 * row + gate] = normalise(a.normed + at, a.hidden, a.padded);
+      a.scale[4 * row + gate] = normalise(a.normed + at, a.hidden, a.padded, units);
       for (int64_t u = 0; u < a.padded; u += kLanes)
         store(y + at + u, fma(load(a.normed + at + u), load(a.gain + gate * a.padded + u),
                               load(bias + gate * a.padded + u)));

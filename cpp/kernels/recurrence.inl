@@ -318,33 +318,46 @@ static inline void run_product(const Run& run, int64_t rows, bool backwards) {
     run_panels<Part, Tile::kPanels, false>(run, rows, backwards);
 }
 
-// acc = start + gain * normalised product, for P panels of one row.
-template <class Part, int P>
-HEADGATE_INLINE void finish_normed(const Run& run, int64_t row, int64_t u) {
+// acc = start + gain * normalised product.
+template <class Part, int R, int P>
+static inline void finish_normed(const Run& run, int64_t row, int64_t u) {
   constexpr int G = Part::kGates;
   const Step s(run);
-  vf acc[1][G * P];
-  start_tile<Part, 1, P>(s, row, u, acc);
-  for (int v = 0; v < G * P; ++v) {
-    const int64_t at = (Part::kFirst + v % G) * s.padded + u + v / G * kLanes;
-    acc[0][v] = fma(load(run.a.gain + at), load(s.normed + row * s.gate_row + at), acc[0][v]);
+  vf acc[R][G * P];
+  start_tile<Part, R, P>(s, row, u, acc);
+  for (int i = 0; i < R; ++i)
+    for (int v = 0; v < G * P; ++v) {
+      const int64_t at = (Part::kFirst + v % G) * s.padded + u + v / G * kLanes;
+      const vf normed = load(s.normed + (row + i) * s.gate_row + at);
+      acc[i][v] = fma(load(run.a.gain + at), normed, acc[i][v]);
+    }
+  Part::template finish<R, P>(s, row, u, acc);
+}
+
+template <class Part>
+static inline void run_normed(const Run& run, int64_t rows, bool backwards) {
+  run_product<RawPart<Part>>(run, rows, backwards);
+  const vf units = units_of_last(run.a.hidden, run.a.padded);
+  const Step s(run);
+  for (int64_t row = 0; row < rows; ++row)
+    for (int gate = Part::kFirst; gate < Part::kFirst + Part::kGates; ++gate)
+      s.scale[4 * row + gate] =
+          normalise(s.normed + row * s.gate_row + gate * s.padded, run.a.hidden, s.padded, units);
+  int64_t row = 0, u = 0;
+  for (; row + 4 <= rows; row += 4)
+    for (u = 0; u < s.padded; u += kLanes) finish_normed<Part, 4, 1>(run, row, u);
+  for (; row < rows; ++row) {
+    for (u = 0; u + 4 * kLanes <= s.padded; u += 4 * kLanes) finish_normed<Part, 1, 4>(run, row, u);
+    for (; u < s.padded; u += kLanes) finish_normed<Part, 1, 1>(run, row, u);
   }
-  Part::template finish<1, P>(s, row, u, acc);
 }
 
 template <class Part>
 static inline void run_part(const Run& run, int64_t rows, bool backwards) {
-  if (!run.a.gain) return run_product<Part>(run, rows, backwards);
-  run_product<RawPart<Part>>(run, rows, backwards);
-  const Step s(run);
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int gate = Part::kFirst; gate < Part::kFirst + Part::kGates; ++gate)
-      s.scale[4 * row + gate] =
-          normalise(s.normed + row * s.gate_row + gate * s.padded, run.a.hidden, s.padded);
-    int64_t u = 0;
-    for (; u + 4 * kLanes <= s.padded; u += 4 * kLanes) finish_normed<Part, 4>(run, row, u);
-    for (; u < s.padded; u += kLanes) finish_normed<Part, 1>(run, row, u);
-  }
+  if (run.a.gain)
+    run_normed<Part>(run, rows, backwards);
+  else
+    run_product<Part>(run, rows, backwards);
 }
 
 template <class... Parts>

@@ -49,6 +49,7 @@ static inline vf exponent_to_float(vf biased) {
   const __m512i n = _mm512_slli_epi32(_mm512_castps_si512(biased), 23);
   return _mm512_castsi512_ps(_mm512_add_epi32(n, _mm512_set1_epi32(0x3f800000)));
 }
+static inline float sum_of_lanes(vf a) { return _mm512_reduce_add_ps(a); }
 
 #elif defined(HEADGATE_VEC_AVX2)
 
@@ -77,6 +78,12 @@ static inline vf keep_where_positive(vf a, vf test) {
 static inline vf exponent_to_float(vf biased) {
   const __m256i n = _mm256_slli_epi32(_mm256_castps_si256(biased), 23);
   return _mm256_castsi256_ps(_mm256_add_epi32(n, _mm256_set1_epi32(0x3f800000)));
+}
+
+static inline float sum_of_lanes(vf a) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
 #elif defined(HEADGATE_VEC_NEON)
@@ -125,6 +132,7 @@ static inline float32x4_t exponent4(float32x4_t x) {
   return vreinterpretq_f32_s32(vaddq_s32(n, vdupq_n_s32(0x3f800000)));
 }
 static inline vf exponent_to_float(vf x) { HEADGATE_EACH(exponent4(x.a), exponent4(x.b)); }
+static inline float sum_of_lanes(vf x) { return vaddvq_f32(vaddq_f32(x.a, x.b)); }
 #undef HEADGATE_EACH
 
 #else  // generic: plain C++17; a compiler turns these loops into what its target has
@@ -165,6 +173,11 @@ static inline vf exponent_to_float(vf biased) {
   for (int i = 0; i < kLanes; ++i) bits[i] = (bits[i] << 23) + 0x3f800000u;
   memcpy(r.v, bits, sizeof bits);
   return r;
+}
+static inline float sum_of_lanes(vf a) {
+  float total = 0.0f;
+  for (int i = 0; i < kLanes; ++i) total += a.v[i];
+  return total;
 }
 #undef HEADGATE_LANES
 
