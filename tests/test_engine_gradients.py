@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import oracles
@@ -19,7 +18,6 @@ from headgate.spec import GRU, Dense, Dropout, Last, NetworkSpec
 
 BOTH = pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
 LOSSES = ("mse", "mae", "huber")
-GOLDEN = Path(__file__).parent / "golden" / "gru_cases.npz"
 
 
 def targets(rng: np.random.Generator, spec: NetworkSpec, n: int, t: int) -> np.ndarray:
@@ -169,52 +167,6 @@ def test_any_case(isa: str, case: strategies.GRUCase, loss: str) -> None:
     # number; then its size says nothing of its error.
     floor = tolerances.DIFFERENCE_FLOOR
     assert_same(spec, rng, case.n, case.t, loss, lengths, state, floor=floor)
-
-
-def test_torch_cases(isa: str) -> None:
-    """PyTorch's own outputs, states and gradients, reckoned in float64 (tests/golden).
-
-    The scalar there is sum(outputs * g). A mean squared error has this gradient at the outputs
-    for targets of outputs - g * count / 2. An identity in front makes the engine reckon dx.
-    """
-    with np.load(GOLDEN) as stored:
-        for k in range(int(stored["cases"])):
-            case = {n[3:]: stored[n] for n in stored.files if n.startswith(f"{k:02d}.")}
-            check_torch_case(case)
-
-
-def check_torch_case(case: dict[str, np.ndarray]) -> None:
-    _, t, inputs = case["x"].shape
-    layers, _, hidden = case["h0"].shape
-    spec = oracles.chained(
-        inputs,
-        (Dense, "same", {"size": inputs}),
-        (GRU, "gru", {"hidden_size": hidden, "num_layers": layers}),
-    )
-    tensors = {f"gru.{name}": value for name, value in case.items() if name[-3:-1] == "_l"}
-    tensors = {name: value for name, value in tensors.items() if ".grad" not in name}
-    tensors |= {"same.weight": np.eye(inputs), "same.bias": np.zeros(inputs)}
-    net = oracles.network(spec, tensors)
-    lengths = case["lengths"]
-    out, last = net.predict(case["x"], lengths=lengths, state=case["h0"], return_state=True)
-    padding = ((0, 0), (0, t - out.shape[1]), (0, 0))
-    oracles.assert_forward_close(
-        np.pad(out, padding), case["outputs"], tolerances.FORWARD_UP_TO_256
-    )
-    oracles.assert_forward_close(last, case["h_n"], tolerances.FORWARD_UP_TO_256)
-    y = case["outputs"] - case["g"] * (lengths.sum() * hidden / 2)
-    _, got = oracles.engine_gradients(net, case["x"], y, "mse", lengths, case["h0"])
-    for name, expected in case.items():
-        if name.startswith("grad.") and name not in ("grad.x", "grad.h0"):
-            key = "gru." + name.removeprefix("grad.")
-            oracles.assert_gradient_close(got[key], expected, key, tolerances.GRADIENT)
-    through = case["grad.x"].reshape(-1, inputs)
-    x = np.where(np.arange(t)[:, None] < lengths[:, None, None], case["x"], 0).reshape(-1, inputs)
-    floor = float(np.abs(through).max())
-    for name, expected in (("bias", through.sum(axis=0)), ("weight", through.T @ x)):
-        oracles.assert_gradient_close(
-            got[f"same.{name}"], expected, name, tolerances.GRADIENT, floor=floor
-        )
 
 
 def dropout_net(rate: float, seed: int, *, pooled: bool = False) -> hg.Network:

@@ -458,7 +458,7 @@ def test_errors_of_losses_and_networks():
     tensors = oracles.network_tensors(spec, rng)
     with pytest.raises(InputError, match="2 recurrent stacks"):
         reference.network_forward(spec, tensors, x, state=np.zeros((1, 2, 3)))
-    with pytest.raises(InputError, match="with L=2, got 1 layers"):
+    with pytest.raises(InputError, match=r"with L\*D=2, got shape \(1, 2, 2\)"):
         reference.network_forward(spec, tensors, x, state={"low": np.zeros((1, 2, 2))})
     with pytest.raises(InputError, match="needs one step at least"):
         reference.network_forward(spec, tensors, x, lengths=[3, 0])

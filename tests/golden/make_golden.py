@@ -1,7 +1,7 @@
 """Make the golden files of this folder with PyTorch.
 
     pip install torch==2.13.0 numpy
-    python tests/golden/make_golden.py [--only sine gru optimizers]
+    python tests/golden/make_golden.py [--only sine gru recurrent optimizers]
 
 Everything is seeded and runs on one thread; a second run on the same machine writes the same
 bytes. Files are plain ``.npz`` (no pickles); README.md beside this file lists what they hold.
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -121,60 +122,110 @@ def make_sine() -> Arrays:
     return arrays
 
 
-# -- nn.GRU, forward and backward --------------------------------------------------------------
+# -- nn.GRU, nn.LSTM, nn.RNN, forward and backward ----------------------------------------------
 
-# N, T, I, H, layers, lengths (None: all T), whether h0 is given
-GRU_CASES: list[tuple[int, int, int, int, int, tuple[int, ...] | None, bool]] = [
-    (1, 1, 1, 1, 1, None, False),
-    (1, 7, 1, 3, 1, None, True),
-    (2, 5, 3, 15, 1, None, True),
-    (3, 4, 2, 16, 1, None, False),
-    (7, 6, 5, 17, 1, (6, 1, 3, 5, 2, 6, 4), True),
-    (9, 3, 1, 5, 1, (1, 2, 3, 3, 2, 1, 1, 3, 2), True),
-    (2, 20, 1, 16, 1, None, True),
-    (5, 4, 7, 9, 2, None, True),
-    (8, 5, 3, 7, 2, (5, 4, 1, 2, 5, 3, 3, 1), True),
-    (1, 9, 4, 11, 2, None, False),
-    (4, 3, 2, 19, 1, (2, 3, 1, 3), True),
-    (3, 6, 33, 3, 1, (4, 6, 2), False),
+Cell = tuple[type[nn.GRU] | type[nn.LSTM] | type[nn.RNN], dict[str, str]]
+CELLS: dict[str, Cell] = {
+    "gru": (nn.GRU, {}),
+    "lstm": (nn.LSTM, {}),
+    "rnn_tanh": (nn.RNN, {}),
+    "rnn_relu": (nn.RNN, {"nonlinearity": "relu"}),
+}
+
+
+class Case(NamedTuple):
+    """``lengths`` None is T for all; without ``with_state`` the initial state is zeros."""
+
+    n: int
+    t: int
+    i: int
+    h: int
+    layers: int
+    lengths: tuple[int, ...] | None
+    with_state: bool
+    cell: str = "gru"
+    bidirectional: bool = False
+
+
+GRU_CASES = [
+    Case(1, 1, 1, 1, 1, None, False),
+    Case(1, 7, 1, 3, 1, None, True),
+    Case(2, 5, 3, 15, 1, None, True),
+    Case(3, 4, 2, 16, 1, None, False),
+    Case(7, 6, 5, 17, 1, (6, 1, 3, 5, 2, 6, 4), True),
+    Case(9, 3, 1, 5, 1, (1, 2, 3, 3, 2, 1, 1, 3, 2), True),
+    Case(2, 20, 1, 16, 1, None, True),
+    Case(5, 4, 7, 9, 2, None, True),
+    Case(8, 5, 3, 7, 2, (5, 4, 1, 2, 5, 3, 3, 1), True),
+    Case(1, 9, 4, 11, 2, None, False),
+    Case(4, 3, 2, 19, 1, (2, 3, 1, 3), True),
+    Case(3, 6, 33, 3, 1, (4, 6, 2), False),
+]
+RECURRENT_CASES = [
+    case._replace(cell=cell)
+    for cell in CELLS
+    for case in (
+        Case(2, 5, 3, 8, 1, None, False),
+        Case(7, 4, 2, 5, 2, (4, 1, 3, 4, 2, 1, 3), True),
+        Case(3, 5, 3, 1, 1, (2, 5, 1), True, bidirectional=True),
+        Case(5, 4, 2, 3, 2, (4, 1, 3, 2, 4), False, bidirectional=True),
+        Case(1, 6, 4, 9, 1, None, True, bidirectional=True),
+    )
+    if cell != "gru" or case.bidirectional  # the others are GRU_CASES
 ]
 PADDING = 777.0  # stands in x behind each sequence's end, where nobody may look
 
 
-def gru_case(k: int) -> Arrays:
+def recurrent_case(case: Case, seed: int) -> Arrays:
     """One case in float64 from float32 inputs: sum(outputs * g) and all its gradients."""
-    n, t, i, h, layers, lengths, with_h0 = GRU_CASES[k]
-    torch.manual_seed(1000 + k)
-    gru = nn.GRU(i, h, layers, batch_first=True)
-    x, h0, g = torch.randn(n, t, i), torch.randn(layers, n, h), torch.randn(n, t, h)
-    if not with_h0:
-        h0 = torch.zeros_like(h0)
+    n, t, i, h, layers, lengths, with_state, cell, bidirectional = case
+    torch.manual_seed(seed)
+    build, options = CELLS[cell]
+    stack = build(i, h, layers, batch_first=True, bidirectional=bidirectional, **options)
+    directions = 2 if bidirectional else 1
+    x, h0 = torch.randn(n, t, i), torch.randn(layers * directions, n, h)
+    g = torch.randn(n, t, directions * h)
+    start = {"h0": h0, "c0": torch.randn_like(h0)} if cell == "lstm" else {"h0": h0}
+    if not with_state:
+        start = {name: torch.zeros_like(part) for name, part in start.items()}
     steps = torch.tensor(lengths if lengths else (t,) * n)
     valid = torch.arange(t)[None, :] < steps[:, None]
     x[~valid], g[~valid] = PADDING, 0.0
-    arrays = {
-        "x": numbers(x),
-        "lengths": numbers(steps),
-        "h0": numbers(h0),
-        "g": numbers(g),
-    } | {name: numbers(p) for name, p in gru.named_parameters()}
+    arrays = {"x": numbers(x), "lengths": numbers(steps)}
+    arrays |= {name: numbers(part) for name, part in start.items()} | {"g": numbers(g)}
+    arrays |= {name: numbers(p) for name, p in stack.named_parameters()}
 
-    gru = gru.double()
-    x, h0 = x.double().requires_grad_(), h0.double().requires_grad_()
+    stack = stack.double()
+    x = x.double().requires_grad_()
+    start = {name: part.double().requires_grad_() for name, part in start.items()}
     packed = pack_padded_sequence(x, steps, batch_first=True, enforce_sorted=False)
-    packed_outputs, h_n = gru(packed, h0)
+    packed_outputs, end = stack(packed, tuple(start.values()) if cell == "lstm" else start["h0"])
     outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True, total_length=t)
     (outputs * g.double()).sum().backward()
-    arrays |= {"outputs": numbers(outputs), "h_n": numbers(h_n)}
-    arrays |= {"grad.x": numbers(x.grad), "grad.h0": numbers(h0.grad)}
-    return arrays | {f"grad.{name}": numbers(p.grad) for name, p in gru.named_parameters()}
+    ends = end if cell == "lstm" else (end,)
+    arrays |= {"outputs": numbers(outputs)}
+    arrays |= dict(zip(("h_n", "c_n"), map(numbers, ends)))  # noqa: B905  (one part or two)
+    arrays |= {"grad.x": numbers(x.grad)}
+    arrays |= {f"grad.{name}": numbers(part.grad) for name, part in start.items()}
+    return arrays | {f"grad.{name}": numbers(p.grad) for name, p in stack.named_parameters()}
+
+
+def make_cases(cases: list[Case], first_seed: int) -> Arrays:
+    arrays: Arrays = {"cases": np.asarray(len(cases))}
+    for k, case in enumerate(cases):
+        made = recurrent_case(case, first_seed + k)
+        arrays |= {f"{k:02d}.{name}": value for name, value in made.items()}
+    return arrays
 
 
 def make_gru() -> Arrays:
-    arrays: Arrays = {"cases": np.asarray(len(GRU_CASES))}
-    for k in range(len(GRU_CASES)):
-        arrays |= {f"{k:02d}.{name}": value for name, value in gru_case(k).items()}
-    return arrays
+    return make_cases(GRU_CASES, 1000)
+
+
+def make_recurrent() -> Arrays:
+    """As ``make_gru``, with the name of each case's cell beside its arrays."""
+    names = {f"{k:02d}.cell": np.asarray(case.cell) for k, case in enumerate(RECURRENT_CASES)}
+    return names | make_cases(RECURRENT_CASES, 4000)
 
 
 # -- optimisers, clipping, losses --------------------------------------------------------------
@@ -262,6 +313,7 @@ def make_optimizers() -> Arrays:
 FILES: dict[str, tuple[str, Callable[[], Arrays]]] = {
     "sine": ("sine_s3_weights.npz", make_sine),
     "gru": ("gru_cases.npz", make_gru),
+    "recurrent": ("recurrent_cases.npz", make_recurrent),
     "optimizers": ("optimizers.npz", make_optimizers),
 }
 

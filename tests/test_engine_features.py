@@ -1,0 +1,154 @@
+"""The engine against the reference: every feature of the recurrent family, alone and in pairs.
+
+Loss, every gradient, outputs and last states, at odd sizes, on every instruction set. The masks of
+dropout are those that the engine draws, worked out in NumPy (``oracles.masks_for``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import features
+import numpy as np
+import oracles
+import pytest
+import tolerances
+
+from headgate import reference
+from headgate.spec import NetworkSpec
+
+CELLS = list(features.CELLS)
+EACH_CELL = pytest.mark.parametrize("cell", CELLS)
+HIDDEN = (1, 3, 8, 15, 17, 33)
+BATCHES = (1, 2, 3, 7, 9)
+# The engine trains a bidirectional network from zeros only; predictions take a state all the same.
+UNTRAINED = {"bidirectional", "state"}
+
+
+def behind_the_ends(case: features.Case) -> tuple[dict[str, np.ndarray] | np.ndarray, np.ndarray]:
+    """x and y as the engine gets them: with other numbers where no sequence has a step."""
+    x = {name: value.copy() for name, value in case.x.items()}
+    y = case.y.copy()
+    if case.lengths is not None:
+        behind = np.arange(x["x"].shape[1]) >= case.lengths[:, None]
+        x["x"][behind] = 777.0
+        if "tokens" in x:
+            x["tokens"][behind] = 3 - x["tokens"][behind]
+        if y.ndim == 3:
+            y[behind] = -777.0
+    return (x if len(x) > 1 else x["x"]), y
+
+
+def check(case: features.Case, *, train: bool = True) -> None:
+    """Prediction without dropout; and one update's loss and gradients with it."""
+    spec, tensors, x, y, lengths, state, masks, seed = case
+    given_x, given_y = behind_the_ends(case)
+    net = oracles.network(spec, tensors, seed)
+    outputs, after = reference.network_forward(spec, tensors, x, lengths, state)
+    got, last = net.predict(given_x, lengths=lengths, state=state, return_state=True)
+    limit = tolerances.forward_tolerance(spec.recurrent()[0].hidden_size)
+    if any(name.split(".")[-1].startswith("norm") for name in tensors):
+        # away from the default weights: normalised gates are of size 1 whatever the weights
+        plain, _ = reference.network_forward(spec, tensors, x, lengths, state, dtype=np.float32)
+        limit = max(limit, tolerances.FORWARD_ERROR_RATIO * float(np.abs(plain - outputs).max()))
+    oracles.assert_forward_close(got, outputs[:, : got.shape[1]], limit)
+    (ends,) = after.values()
+    pairs = zip(last, ends, strict=True) if isinstance(ends, tuple) else [(last, ends)]
+    for part, expected in pairs:
+        oracles.assert_forward_close(part, expected, limit)
+    if not train:
+        return
+    value, expected_gradients = reference.network_gradients(
+        spec, tensors, x, y, "mse", lengths, state, masks=masks
+    )
+    got_value, gradients = oracles.engine_gradients(net, given_x, given_y, "mse", lengths, state)
+    assert got_value == pytest.approx(value, rel=1e-5)
+    assert set(gradients) == set(tensors)
+    for name, gradient in gradients.items():
+        oracles.assert_gradient_close(
+            gradient,
+            expected_gradients[name],
+            name,
+            tolerances.GRADIENT,
+            floor=tolerances.DIFFERENCE_FLOOR,
+        )
+
+
+@EACH_CELL
+@pytest.mark.parametrize("name", list(features.FEATURES))
+def test_every_feature_at_odd_sizes(isa: str, name: str, cell: str) -> None:
+    """All widths; the batch sizes, steps and inputs go round."""
+    rounds = zip(HIDDEN, itertools.cycle(BATCHES), itertools.cycle((5, 1, 8)), strict=False)
+    for k, (h, n, t) in enumerate(rounds):
+        check(features.make_case(cell, [name], seed=k, n=n, t=t, i=(1, 3, 17)[k % 3], h=h))
+
+
+@EACH_CELL
+@pytest.mark.parametrize("pair", features.PAIRS, ids="-".join)
+def test_pairs(isa: str, pair: tuple[str, str], cell: str) -> None:
+    k = features.PAIRS.index(pair) + CELLS.index(cell)
+    case = features.make_case(cell, pair, seed=k, n=BATCHES[k % 5], t=5, i=3, h=HIDDEN[k % 6])
+    check(case, train=set(pair) != UNTRAINED)
+
+
+@EACH_CELL
+@pytest.mark.parametrize("readout", ["every", "mean", "max", "additive", "dot", "last"])
+def test_everything_at_once(isa: str, readout: str, cell: str) -> None:
+    names = {name for name, options in features.FEATURES.items() if "readout" not in options}
+    names |= {readout} - {"last"}
+    for k, (h, n) in enumerate(((17, 7), (3, 9), (8, 2))):
+        check(features.make_case(cell, sorted(names - {"state"}), k, n=n, t=6, i=3, h=h))
+        check(features.make_case(cell, sorted(names - {"bidirectional"}), k, n=n, t=6, i=3, h=h))
+
+
+@EACH_CELL
+def test_a_stateful_fit_starts_each_batch_where_the_last_one_ended(isa: str, cell: str) -> None:
+    """The gradients of the second update are the reference's from the first one's last state."""
+    names = ["residual", "dropout", "recurrent_dropout", "input_dropout", "every"]
+    case = features.make_case(cell, names, seed=3, n=6, t=5, i=3, h=9)
+    spec, tensors, (x,), y = case.spec, case.tensors, case.x.values(), case.y
+    net = oracles.network(spec, tensors, case.seed)
+    net.fit(
+        x,
+        y,
+        epochs=1,
+        batch_size=3,
+        shuffle=False,
+        stateful=True,
+        optimizer="sgd",
+        learning_rate=1e-30,
+        loss="mse",
+    )
+    state: Any = None
+    for update, rows in enumerate((np.arange(3), np.arange(3, 6))):
+        masks = oracles.masks_for(spec, case.seed, update, rows, 5)
+        before = state
+        _, after = reference.network_forward(spec, tensors, x[rows], None, before, masks=masks)
+        (state,) = after.values()
+    _, expected = reference.network_gradients(
+        spec, tensors, x[rows], y[rows], "mse", None, before, masks=masks
+    )
+    for name, gradient in net._engine.gradients().items():
+        oracles.assert_gradient_close(
+            gradient, expected[name], name, tolerances.GRADIENT, floor=tolerances.DIFFERENCE_FLOOR
+        )
+    ends = zip(net.state, state, strict=True) if cell == "lstm" else [(net.state, state)]
+    for got, part in ends:
+        oracles.assert_forward_close(got, part, tolerances.FORWARD_UP_TO_256)
+
+
+def test_frozen_embeddings_stay_and_the_padding_row_does_not_learn(isa: str) -> None:
+    rng = np.random.default_rng(4)
+    tokens, y = rng.integers(0, 5, (6, 4)), oracles.normal(rng, (6, 1))
+    for train in (True, False):
+        spec = NetworkSpec.stacked(
+            None, 8, vocabulary=5, embedding_size=3, padding_index=2, train_embedding=train
+        )
+        tensors = oracles.network_tensors(spec, rng)
+        net = oracles.network(spec, tensors)
+        net.fit(tokens, y, epochs=3, batch_size=2)
+        after = net.state_dict()
+        moved = np.abs(after["embedding.weight"] - tensors["embedding.weight"]).max(axis=1)
+        assert np.array_equal(moved > 0, np.arange(5) != 2 if train else np.zeros(5, bool))
+        assert np.abs(after["gru.weight_ih_l0"] - tensors["gru.weight_ih_l0"]).max() > 0
