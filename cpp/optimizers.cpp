@@ -28,7 +28,9 @@ void Optimizer::decay(const std::vector<Segment>& segments, double learning_rate
   const auto keep = static_cast<float>(1.0 - learning_rate * options_.weight_decay);
   const auto pull = static_cast<float>(options_.weight_decay);
   for (const Segment& segment : segments) {
-    if (!segment.decay) continue;
+    // Decay alone would move frozen parameters: every rule leaves those without gradient as they
+    // are.
+    if (!segment.decay || !segment.trainable) continue;
     float* p = parameters + segment.offset;
     float* g = gradients + segment.offset;
     const int64_t size = segment.size();

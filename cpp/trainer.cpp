@@ -77,11 +77,14 @@ void gather(const Samples& s, const int64_t* order, int64_t n, bool training, Ne
       else if (inputs == 1)
         *to = *x;
       else
-        std::memcpy(to, x, bytes(inputs));
+        std::copy_n(x, inputs, to);
     }
     for (int64_t t = plain; t < steps; ++t, x += inputs)
       copy_columns(s, x, t < open ? 0 : s.hidden, shift, scale,
                    net->input() + (rows->offset[t] + i) * x_row);
+    for (int64_t t = 0; t < steps && s.tokens; ++t)
+      std::copy_n(s.tokens + (s.start[sample] + t) * s.token_columns, s.token_columns,
+                  net->tokens() + (rows->offset[t] + i) * s.token_columns);
     if (!targets) continue;
     const float* y = s.y + s.y_start[sample];
     const int64_t groups = net->pooled() ? 1 : steps;

@@ -16,7 +16,9 @@ struct Samples {
   int64_t count = 0;
   const float* x = nullptr;  // [S, columns]
   int64_t columns = 0;
-  int64_t segment = 1;               // rows of x that make one step
+  const int32_t* tokens = nullptr;   // [S, token_columns] beside x, or null
+  int64_t token_columns = 0;         // then x may have no columns
+  int64_t segment = 1;               // rows of x that make one step; 1 where there are tokens
   const int64_t* start = nullptr;    // [count] first row of x
   const int64_t* length = nullptr;   // [count] steps, at least 1 and more than known_steps
   const float* y = nullptr;          // flat targets; null when there are none
@@ -33,8 +35,8 @@ struct Samples {
   int64_t inputs() const { return segment * columns; }
 };
 
-// Fills `rows`, the network's input and `targets` (when not null) with samples order[0..n).
-// batch_samples: [n] the sample of each sequence, in the order of the rows.
+// Fills `rows`, the network's input and tokens, and `targets` (when not null) with samples
+// order[0..n). batch_samples: [n] the sample of each sequence, in the order of the rows.
 void gather(const Samples& samples, const int64_t* order, int64_t n, bool training, Network* net,
             Rows* rows, AlignedFloats* targets, std::vector<int64_t>* batch_samples);
 

@@ -17,7 +17,7 @@ std::unique_ptr<Layer> make(int64_t kind, int64_t width, int64_t size) {
     return make_recurrent(width,
                           {kind == 0 ? Cell::gru : Cell::gru_before, size, false, false, 0, 0});
   if (kind < 5) return make_dense(width, size, kind == 2 ? "linear" : kind == 3 ? "relu" : "tanh");
-  return make_last(width);
+  return make_last(width, width);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <thread>
@@ -117,13 +118,32 @@ void raise_if_stopped(Status status) {
 // Keeps the arrays alive that a Samples points into.
 struct SamplesHolder {
   Samples samples;
+  std::vector<int32_t> lowest, highest;  // token of each column
   std::vector<nb::object> keep;
 };
+
+// Looks at every token once, so that a network's use of them is checked by column.
+void hold_tokens(SamplesHolder* holder, const Array<const int32_t, 2>& tokens) {
+  Samples& s = holder->samples;
+  s.tokens = tokens.data();
+  s.token_columns = static_cast<int64_t>(tokens.shape(1));
+  const auto columns = static_cast<size_t>(s.token_columns);
+  holder->lowest.assign(columns, std::numeric_limits<int32_t>::max());
+  holder->highest.assign(columns, std::numeric_limits<int32_t>::min());
+  const int32_t* token = s.tokens;
+  for (size_t row = 0; row < tokens.shape(0); ++row)
+    for (size_t c = 0; c < columns; ++c, ++token) {
+      holder->lowest[c] = std::min(holder->lowest[c], *token);
+      holder->highest[c] = std::max(holder->highest[c], *token);
+    }
+  holder->keep.push_back(nb::cast(tokens));
+}
 
 void init_samples(SamplesHolder* self, Array<const float, 2> x, Indices start, Indices length,
                   std::optional<Floats> y, std::optional<Indices> y_start, int64_t y_stride,
                   int64_t outputs, bool every, std::vector<std::optional<Floats>> scaling,
-                  int64_t segment, int64_t shifted, int64_t known_steps, int64_t hidden) {
+                  int64_t segment, int64_t shifted, int64_t known_steps, int64_t hidden,
+                  std::optional<Array<const int32_t, 2>> tokens) {
   SamplesHolder holder;
   Samples& s = holder.samples;
   s.count = static_cast<int64_t>(start.shape(0));
@@ -141,6 +161,8 @@ void init_samples(SamplesHolder* self, Array<const float, 2> x, Indices start, I
   require(outputs >= 1 && y_stride >= 0, "outputs must be at least 1, y_stride at least 0");
   require(segment >= 1 && segment <= (int64_t{1} << 20) && s.columns <= (int64_t{1} << 40),
           "segment is out of range");
+  require(segment == 1 || !tokens, "segments have no tokens");
+  require(!tokens || tokens->shape(0) == x.shape(0), "tokens: a row for each row of x");
   require(segment == 1 || !every, "segments have no targets at every step");
   require(shifted >= 0 && shifted <= s.columns && hidden >= 0 && hidden <= s.columns,
           "there are not so many columns");
@@ -166,6 +188,7 @@ void init_samples(SamplesHolder* self, Array<const float, 2> x, Indices start, I
               "a sample reaches past the targets");
     }
   }
+  if (tokens) hold_tokens(&holder, *tokens);
   require(scaling.size() == 4, "scaling: x_shift, x_scale, y_shift, y_scale");
   const float** pointers[4] = {&s.x_shift, &s.x_scale, &s.y_shift, &s.y_scale};
   for (size_t i = 0; i < 4; ++i) {
@@ -185,7 +208,15 @@ void init_samples(SamplesHolder* self, Array<const float, 2> x, Indices start, I
 }
 
 // outputs_per_target: 0 when no targets are needed.
-void require_samples(const Network& net, const Samples& s, int64_t outputs_per_target) {
+void require_samples(const Network& net, const SamplesHolder& holder, int64_t outputs_per_target) {
+  const Samples& s = holder.samples;
+  require(s.token_columns == net.token_columns(), "the network reads another number of tokens");
+  for (int64_t i = 0; i < net.layer_count(); ++i)
+    if (const int64_t vocabulary = net.layer(i).vocabulary()) {
+      const auto column = static_cast<size_t>(net.token(i));
+      require(holder.lowest[column] >= 0 && holder.highest[column] < vocabulary,
+              "a token is not in the vocabulary");
+    }
   require(s.inputs() == net.input_size(), "the table's width is not the network's input size");
   require(s.count >= 1, "there are no samples");
   if (outputs_per_target == 0) return;
@@ -230,7 +261,10 @@ Cell cell_named(const std::string& name) {
   return Cell::rnn_relu;
 }
 
-std::unique_ptr<Layer> make_layer(const LayerRow& row, int64_t width, uint64_t stream) {
+// widths: of the inputs.
+std::unique_ptr<Layer> make_layer(const LayerRow& row, const std::vector<int64_t>& widths,
+                                  uint64_t stream) {
+  const int64_t width = widths.empty() ? 0 : widths[0];
   const auto kind = row.get<std::string>("kind");
   if (kind == "recurrent")
     return make_recurrent(width, {cell_named(row.get<std::string>("cell")), row.size("size"),
@@ -240,8 +274,23 @@ std::unique_ptr<Layer> make_layer(const LayerRow& row, int64_t width, uint64_t s
     return make_dense(width, row.size("size"), row.get<std::string>("activation"));
   if (kind == "dropout")
     return make_dropout(width, row.get<double>("rate"), row.get<bool>("per_sequence"), stream);
-  require(kind == "last", "unknown layer kind");
-  return make_last(width);
+  if (kind == "embedding")
+    return make_embedding(row.size("vocabulary"), row.size("size"),
+                          row.get<int64_t>("padding_index"), row.get<bool>("trainable"));
+  if (kind == "concat") return make_concat(widths);
+  if (kind == "add") {
+    require(std::all_of(widths.begin(), widths.end(), [&](int64_t w) { return w == width; }),
+            "only equal widths can be added");
+    return make_add(width, static_cast<int64_t>(widths.size()));
+  }
+  if (kind == "mean") return make_mean(width);
+  if (kind == "max") return make_max(width);
+  if (kind == "attention" && row.get<std::string>("score") == "additive")
+    return make_additive_attention(width, row.size("size"));
+  require(kind == "last" || kind == "attention", "unknown layer kind");
+  const auto split = row.get<int64_t>("split");
+  require(split >= 0 && split <= width, "split is not within the width");
+  return kind == "last" ? make_last(width, split) : make_dot_attention(width, split);
 }
 
 void init_network(Network* self, int64_t inputs, int64_t token_columns,
@@ -253,16 +302,18 @@ void init_network(Network* self, int64_t inputs, int64_t token_columns,
     const LayerRow row(layer);
     const auto sources = row.get<std::vector<int64_t>>("inputs");
     std::vector<int64_t> widths;
+    const bool reads_tokens = layer.contains("token");
+    require(sources.empty() == reads_tokens, "embeddings read tokens, all others read layers");
     for (const int64_t source : sources) {
       require(source >= Network::kInput && source < self->layer_count(), "no such layer to read");
+      require(self->pooled(source) == self->pooled(sources[0]), "one input is pooled, one is not");
       widths.push_back(source == Network::kInput ? inputs : self->layer(source).output_size());
     }
-    const int64_t token = layer.contains("token") ? row.get<int64_t>("token") : 0;
-    require(token == 0 || (token > 0 && token < token_columns), "no such token column");
+    const int64_t token = reads_tokens ? row.get<int64_t>("token") : 0;
+    require(!reads_tokens || (token >= 0 && token < token_columns), "no such token column");
     self->add(row.get<std::string>("name"),
-              make_layer(row, widths.empty() ? 0 : widths[0],
-                         static_cast<uint64_t>(self->layer_count()) + 1),
-              sources, token);
+              make_layer(row, widths, static_cast<uint64_t>(self->layer_count()) + 1), sources,
+              token);
   }
   self->finish();
 }
@@ -305,7 +356,7 @@ nb::tuple epoch(TrainerHolder& self, const SamplesHolder& holder, Indices order,
                 std::optional<FloatsOut> state, double limit) {
   Network& net = nb::cast<Network&>(self.owner);
   const Samples& s = holder.samples;
-  require_samples(net, s, self.outputs_per_target);
+  require_samples(net, holder, self.outputs_per_target);
   require(batch_size >= 1, "batch_size must be at least 1");
   const auto n = static_cast<int64_t>(order.shape(0));
   for (int64_t i = 0; i < n; ++i)
@@ -369,7 +420,7 @@ void bind_network(nb::module_& m) {
              std::optional<FloatsOut> state_in, std::optional<FloatsOut> state_out,
              Indices out_start, Array<float, 2> out) {
             const Samples& s = holder.samples;
-            require_samples(net, s, 0);
+            require_samples(net, holder, 0);
             require(batch_size >= 1, "batch_size must be at least 1");
             require(static_cast<int64_t>(out_start.shape(0)) == s.count &&
                         static_cast<int64_t>(out.shape(1)) == net.output_size(),
@@ -393,7 +444,7 @@ void bind_network(nb::module_& m) {
           [](Network& net, const SamplesHolder& holder, int64_t batch_size, const std::string& loss,
              std::optional<FloatsOut> state, std::vector<double> quantiles) {
             const LossOptions kind = loss_named(loss, std::move(quantiles));
-            require_samples(net, holder.samples, kind.outputs_per_target());
+            require_samples(net, holder, kind.outputs_per_target());
             require(batch_size >= 1, "batch_size must be at least 1");
             const float* in = require_state(net, state, holder.samples.count);
             const EpochResult r = run(net, [&](StopFlag* stop) {
@@ -408,6 +459,7 @@ void bind_network(nb::module_& m) {
           "rollout",
           [](Network& net, Array<const float, 2> x, std::optional<FloatsOut> state,
              Array<float, 2> out) {
+            require(net.token_columns() == 0, "a roll-out feeds values back, not tokens");
             require(static_cast<int64_t>(x.shape(1)) == net.input_size() && x.shape(0) >= 1,
                     "x: [steps, inputs]");
             require(static_cast<int64_t>(out.shape(1)) == net.output_size(),
@@ -428,7 +480,7 @@ void bind_training(nb::module_& m) {
       .def("__init__", &init_samples, "x"_a.noconvert(), "start"_a.noconvert(),
            "length"_a.noconvert(), "y"_a.none().noconvert(), "y_start"_a.none().noconvert(),
            "y_stride"_a, "outputs"_a, "every"_a, "scaling"_a, "segment"_a, "shifted"_a,
-           "known_steps"_a, "hidden"_a);
+           "known_steps"_a, "hidden"_a, "tokens"_a.none().noconvert() = nb::none());
   nb::class_<TrainerHolder>(m, "Trainer")
       .def(
           "__init__",

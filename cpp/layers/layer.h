@@ -33,8 +33,8 @@ struct Segment {
   std::string name;  // PyTorch's, such as weight_ih
   int64_t offset;
   std::vector<int64_t> shape;
-  bool decay;  // whether weight decay applies: weights yes, biases no
-  bool trainable = true;
+  bool decay;             // whether weight decay applies: weights yes, biases no
+  bool trainable = true;  // false: the gradient is zero and no update changes it
 
   int64_t size() const {
     int64_t product = 1;
@@ -116,11 +116,13 @@ class Layer {
   // Recurrent layers: the state before the first step, and after the last step of each sequence.
   virtual void set_state(const Kernels&, const Rows&, const State<const float>&) {}
   virtual void get_state(const Kernels&, const Rows&, const State<float>&) const {}
+  // Of a layer that reads tokens: they must lie in [0, vocabulary()).
+  virtual int64_t vocabulary() const { return 0; }
   // What the layer did in the last pass; `which` counts its quantities. Null data: no such thing.
   virtual View view(const Kernels&, const Rows&, int /*which*/) const { return {nullptr, 0, 0}; }
 
  protected:
-  int64_t inputs_, outputs_;
+  int64_t inputs_, outputs_;  // inputs_: the width of the first input
 };
 
 // y[count, n] = x[count, k] B + bias, B packed in strips, n padded; added to y with `accumulate`
@@ -142,6 +144,25 @@ struct WeightGradient {
 };
 void weight_gradient(const Pass& pass, const WeightGradient& args);
 
+// Calls f(sequence, row) for every row, the rows of a sequence in order of time, so that what is
+// summed over time has the same bits in any batch. Threads split the sequences, so f writes to its
+// own sequence or row alone. cost: nanoseconds of one call, to decide on threads.
+template <class F>
+void for_rows(const Rows& rows, double cost, F&& f) {
+  const double work = cost * static_cast<double>(rows.total);
+  parallel_for(rows.sequences, 8, work, [&](int64_t begin, int64_t end) {
+    for (int64_t t = 0; t < rows.steps && rows.count[t] > begin; ++t)
+      for (int64_t i = begin; i < end && i < rows.count[t]; ++i) f(i, rows.offset[t] + i);
+  });
+}
+
+// Nanoseconds in which a row of an activation goes through memory once.
+inline double row_cost(int64_t width) { return static_cast<double>(width) / 4.0; }
+
+// What the read-out `last` gives: the first `split` columns of each sequence's last step, the
+// others of its step 0 (rows of step 0 are the first of the packed ones).
+void read_last(const Rows& rows, const float* x, int64_t width, int64_t split, float* y);
+
 // Padded width of an activation.
 inline int64_t padded(const Kernels& k, int64_t width) { return round_up(width, k.lanes); }
 
@@ -156,6 +177,15 @@ struct RecurrentOptions {
 std::unique_ptr<Layer> make_recurrent(int64_t inputs, const RecurrentOptions& options);
 std::unique_ptr<Layer> make_dense(int64_t inputs, int64_t outputs, const std::string& activation);
 std::unique_ptr<Layer> make_dropout(int64_t size, double rate, bool per_sequence, uint64_t stream);
-std::unique_ptr<Layer> make_last(int64_t size);
+// padding_index: the token whose vector does not learn, or -1.
+std::unique_ptr<Layer> make_embedding(int64_t vocabulary, int64_t size, int64_t padding_index,
+                                      bool trainable);
+std::unique_ptr<Layer> make_concat(std::vector<int64_t> widths);
+std::unique_ptr<Layer> make_add(int64_t size, int64_t count);
+std::unique_ptr<Layer> make_last(int64_t size, int64_t split);  // split: see read_last
+std::unique_ptr<Layer> make_mean(int64_t size);
+std::unique_ptr<Layer> make_max(int64_t size);
+std::unique_ptr<Layer> make_additive_attention(int64_t inputs, int64_t size);
+std::unique_ptr<Layer> make_dot_attention(int64_t size, int64_t split);
 
 }  // namespace headgate

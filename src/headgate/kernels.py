@@ -229,21 +229,13 @@ def make_samples(
     hidden_columns: int,
     tokens: Int32 | None = None,
 ) -> Any:
-    """The engine's view of a sample table; arrays are kept alive, not copied."""
+    """The engine's view of a sample table; arrays are kept alive, not copied.
+
+    ``tokens``: (S, columns) beside the rows of ``x``, which may then have no columns.
+    """
     layout = (segment, shifted_columns, known_steps, hidden_columns)
-    columns = {} if tokens is None else {"tokens": tokens}
     return _engine.Samples(
-        x,
-        starts,
-        lengths,
-        y,
-        y_starts,
-        y_stride,
-        output_size,
-        every,
-        scaling,
-        *layout,
-        **columns,
+        x, starts, lengths, y, y_starts, y_stride, output_size, every, scaling, *layout, tokens
     )
 
 

@@ -1,0 +1,70 @@
+// Embedding: y = weight[token], a vector for each of V tokens (Bengio et al. 2003, "A neural
+// probabilistic language model").
+//
+// The padding token's vector is read like any other and never learns. Whoever makes the samples
+// checks that tokens lie in [0, V).
+#include <algorithm>
+#include <cstring>
+
+#include "layer.h"
+
+namespace headgate {
+namespace {
+
+class Embedding final : public Layer {
+ public:
+  Embedding(int64_t vocabulary, int64_t size, int64_t padding_index, bool trainable)
+      : Layer(1, size),
+        vocabulary_(vocabulary),
+        padding_index_(padding_index),
+        trainable_(trainable) {}
+
+  int64_t vocabulary() const override { return vocabulary_; }
+
+  int64_t describe(int64_t offset, std::vector<Segment>* segments) override {
+    weight_ = offset;
+    segments->push_back({"weight", weight_, {vocabulary_, outputs_}, true, trainable_});
+    return weight_ + vocabulary_ * outputs_;
+  }
+
+  void forward(const Pass& pass, const Io& io) override {
+    const int64_t width = padded(pass.k, outputs_);
+    const float* weight = pass.parameters + weight_;
+    for (int64_t row = 0; row < io.count; ++row) {
+      float* y = io.y + row * width;
+      std::memcpy(y, weight + io.tokens[row * io.token_row] * outputs_, bytes(outputs_));
+      std::fill(y + outputs_, y + width, 0.0f);
+    }
+  }
+
+  // Threads split the columns, never the rows: the sums are in order of the rows.
+  void backward(const Pass& pass, const Io& io) override {
+    if (!trainable_) return;  // the gradient is zero from the beginning
+    const int64_t width = padded(pass.k, outputs_);
+    float* gradient = pass.gradients + weight_;
+    std::memset(gradient, 0, bytes(vocabulary_ * outputs_));
+    const double work = static_cast<double>(io.count * outputs_) / 2.0;
+    parallel_for(outputs_, kAlignment, work, [&](int64_t begin, int64_t end) {
+      for (int64_t row = 0; row < io.count; ++row) {
+        const int64_t token = io.tokens[row * io.token_row];
+        if (token == padding_index_) continue;
+        float* g = gradient + token * outputs_;
+        const float* dy = io.dy + row * width;
+        for (int64_t j = begin; j < end; ++j) g[j] += dy[j];
+      }
+    });
+  }
+
+ private:
+  int64_t vocabulary_, padding_index_, weight_ = 0;
+  bool trainable_;
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> make_embedding(int64_t vocabulary, int64_t size, int64_t padding_index,
+                                      bool trainable) {
+  return std::make_unique<Embedding>(vocabulary, size, padding_index, trainable);
+}
+
+}  // namespace headgate
