@@ -1,26 +1,53 @@
-// losses.h: mean squared, mean absolute, Huber and quantile loss over the valid targets of an
-// update.
+// losses.h: losses over the valid targets of an update, and their gradients.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <vector>
+
+#include "kernels/dispatch.h"
 
 namespace headgate {
 
-enum class Loss { mse, mae, huber, quantile };  // huber: delta 1, as PyTorch's default
+// huber: delta 1, as PyTorch's default. The last two take logits.
+enum class Loss { mse, mae, huber, quantile, cross_entropy, binary_cross_entropy };
 
 struct LossOptions {
   Loss kind = Loss::mse;
   std::vector<double> quantiles;  // of each target, for Loss::quantile alone
+  // cross_entropy: of every class; binary_cross_entropy: of every output's positive targets; or
+  // empty for ones.
+  std::vector<double> class_weights;
+  double label_smoothing = 0.0;    // of the two cross-entropies
+  std::optional<float> ignored{};  // cross_entropy: the class number that is no target
 
-  int64_t outputs_per_target() const {
+  // How many of a row's `outputs` belong to one target.
+  int64_t outputs_per_target(int64_t outputs) const {
+    if (kind == Loss::cross_entropy) return outputs;
     return kind == Loss::quantile ? static_cast<int64_t>(quantiles.size()) : 1;
   }
 };
 
-// Sum of the losses of y [count, width] against target [count, width / outputs per target], both in
-// rows of `row` floats; output h * Q + q is quantile q of target h. With `gradient`, also
-// d(mean loss)/dy there; its padding is left alone.
-double loss_and_gradient(const LossOptions& loss, const float* y, const float* target,
-                         int64_t count, int64_t width, int64_t row, float* gradient);
+// The mean loss is sum / weight. The weight is the number of targets or, where classes have
+// weights, the sum of those of the targets; zero when no target counts.
+struct LossSum {
+  double sum = 0.0, weight = 0.0;
+
+  double mean() const { return weight > 0 || weight != weight ? sum / weight : 0.0; }
+  void operator+=(const LossSum& other) {
+    sum += other.sum;
+    weight += other.weight;
+  }
+};
+
+struct LossArgs {
+  const float*
+      y;  // [count, width], rows of `row` floats; output h * Q + q is quantile q of target h
+  const float* target;  // [count, width / outputs per target], rows of `target_row` floats
+  int64_t count, width, row, target_row;
+  float* gradient;  // d(mean loss)/dy, laid out as y, its padding left alone; null when not wanted
+};
+
+// The gradient is not written when no target counts.
+LossSum loss_and_gradient(const Kernels& k, const LossOptions& loss, const LossArgs& args);
 
 }  // namespace headgate

@@ -1,6 +1,7 @@
 #include "network.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace headgate {
 namespace {
@@ -141,6 +142,25 @@ void Network::get_state(const Rows& rows, const State<float>& state) const {
     if (size == 0) continue;
     slot.layer->get_state(*kernels_, rows, block);
     block.data += block.rows * size;
+  }
+}
+
+void Network::to_prediction(const float* y, float* prediction) const {
+  const int64_t width = output_size();
+  if (output_ == Output::softmax) {
+    const double sum = kernels_->exp_sum(y, kernels_->row_max(y, width), prediction, width);
+    for (int64_t j = 0; j < width; ++j) prediction[j] = static_cast<float>(prediction[j] / sum);
+    return;
+  }
+  std::memcpy(prediction, y, bytes(width));
+  if (output_ == Output::none) return;
+  float part[kAlignment];  // the kernel works on whole vectors, a prediction has no padding
+  for (int64_t j = 0; j < width; j += kAlignment) {
+    const int64_t size = std::min(kAlignment, width - j);
+    std::memcpy(part, prediction + j, bytes(size));
+    std::fill(part + size, part + kAlignment, 0.0f);
+    kernels_->sigmoid(part, kAlignment);
+    std::memcpy(prediction + j, part, bytes(size));
   }
 }
 

@@ -12,10 +12,13 @@
 
 namespace headgate {
 
+// What a prediction makes of a row of outputs. Losses see the row as it is.
+enum class Output { none, softmax, sigmoid };
+
 class Network {
  public:
-  Network(int64_t input_size, int64_t token_columns)
-      : input_size_(input_size), token_columns_(token_columns) {}
+  Network(int64_t input_size, int64_t token_columns, Output output = Output::none)
+      : input_size_(input_size), token_columns_(token_columns), output_(output) {}
 
   // Appends a layer that reads `inputs`: indices of layers before it, or kInput for the values.
   // `name` prefixes its segments. `token`: the column of tokens that it reads, or 0.
@@ -62,6 +65,8 @@ class Network {
   const float* forward(const Rows& rows, const State<const float>& state, bool training,
                        const RandomKey& random, StopFlag* stop);
   void get_state(const Rows& rows, const State<float>& state) const;
+  // One row as forward() left it, as a prediction [O].
+  void to_prediction(const float* y, float* prediction) const;
   // Where the loss puts its gradient before backward(): [output_count, padded O].
   float* output_gradient() { return slots_.back().dy; }
   // Fills gradients(); after forward() with training. keep_hidden_gradients: see Pass.
@@ -92,6 +97,7 @@ class Network {
   void add_spare_gradients(Slot& slot, int64_t count);
 
   int64_t input_size_, token_columns_, state_size_ = 0, parameter_count_ = 0;
+  Output output_;
   bool packed_ = false, training_ = false;
   std::vector<Slot> slots_;
   std::vector<Segment> segments_;

@@ -1,6 +1,5 @@
 #include "optimizers.h"
 
-#include <algorithm>
 #include <cmath>
 
 namespace headgate {
@@ -12,14 +11,6 @@ void Optimizer::clip(const Kernels& k, float* gradients, int64_t size) const {
     const double factor = options_.clip_norm / (norm + 1e-6);
     if (factor < 1.0) k.scale(gradients, static_cast<float>(factor), size);
   }
-}
-
-// A cosine's half period, Loshchilov and Hutter 2017; zero from its end on.
-double Optimizer::learning_rate(uint64_t update) const {
-  if (options_.schedule == Schedule::constant) return options_.learning_rate;
-  const auto all = static_cast<double>(options_.schedule_updates);
-  const double done = all > 0 ? std::min(static_cast<double>(update) / all, 1.0) : 0.0;
-  return options_.learning_rate * (1.0 + std::cos(3.14159265358979323846 * done)) / 2.0;
 }
 
 void Optimizer::decay(const std::vector<Segment>& segments, double learning_rate, float* parameters,
@@ -41,17 +32,16 @@ void Optimizer::decay(const std::vector<Segment>& segments, double learning_rate
   }
 }
 
-void Optimizer::step(const Kernels& k, const std::vector<Segment>& segments, float* parameters,
-                     float* gradients, int64_t size, uint64_t update) {
+void Optimizer::step(const Kernels& k, const std::vector<Segment>& segments, double learning_rate,
+                     float* parameters, float* gradients, int64_t size) {
   const bool adaptive = options_.rule == Rule::adam || options_.rule == Rule::adamw;
   if (first_.size() == 0) {
     first_.assign(size);
     if (adaptive) second_.assign(size);
   }
   clip(k, gradients, size);
-  const double scheduled = learning_rate(update);
-  if (options_.weight_decay > 0) decay(segments, scheduled, parameters, gradients);
-  const auto rate = static_cast<float>(scheduled);
+  if (options_.weight_decay > 0) decay(segments, learning_rate, parameters, gradients);
+  const auto rate = static_cast<float>(learning_rate);
   if (adaptive) {
     power1_ *= options_.beta1;
     power2_ *= options_.beta2;

@@ -10,15 +10,11 @@
 namespace headgate {
 
 enum class Rule { sgd, adam, adamw, rmsprop };
-enum class Schedule { constant, cosine };
 
 struct OptimizerOptions {
   Rule rule = Rule::adam;
-  double learning_rate = 1e-3;  // where the schedule begins
-  Schedule schedule = Schedule::constant;
-  int64_t schedule_updates = 0;  // until a cosine is zero
-  double momentum = 0.0;         // sgd
-  double weight_decay = 0.0;     // on weights, never on biases; decoupled for adamw
+  double momentum = 0.0;      // sgd
+  double weight_decay = 0.0;  // on weights, never on biases; decoupled for adamw
   double beta1 = 0.9, beta2 = 0.999;
   double alpha = 0.99;  // rmsprop
   double epsilon = 1e-8;
@@ -30,14 +26,12 @@ class Optimizer {
  public:
   explicit Optimizer(const OptimizerOptions& options) : options_(options) {}
 
-  // Update number `update`, from 0, of `parameters` from `gradients` (which clipping and decay
-  // change).
-  void step(const Kernels& k, const std::vector<Segment>& segments, float* parameters,
-            float* gradients, int64_t size, uint64_t update);
+  // One update of `parameters` from `gradients` (which clipping and decay change).
+  void step(const Kernels& k, const std::vector<Segment>& segments, double learning_rate,
+            float* parameters, float* gradients, int64_t size);
 
  private:
   void clip(const Kernels& k, float* gradients, int64_t size) const;
-  double learning_rate(uint64_t update) const;
   void decay(const std::vector<Segment>& segments, double learning_rate, float* parameters,
              float* gradients) const;
 

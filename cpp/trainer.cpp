@@ -58,10 +58,10 @@ void gather(const Samples& s, const int64_t* order, int64_t n, bool training, Ne
   lay_out(s, order, n, rows);
   net->reserve(*rows, training);
   batch_samples->resize(static_cast<size_t>(n));
-  const int64_t x_row = net->input_row(), y_row = net->output_row(), inputs = s.inputs();
+  const int64_t x_row = net->input_row(), inputs = s.inputs();
   const bool alike = !s.x_scale || s.shifted == s.columns;
-  if (targets && targets->size() < net->output_count(*rows) * y_row)
-    targets->assign(net->output_count(*rows) * y_row);
+  if (targets && targets->size() < net->output_count(*rows) * s.outputs)
+    targets->assign(net->output_count(*rows) * s.outputs);
   for (int64_t i = 0; i < n; ++i) {
     const int64_t sample = order[rows->order[i]];
     (*batch_samples)[i] = sample;
@@ -89,7 +89,7 @@ void gather(const Samples& s, const int64_t* order, int64_t n, bool training, Ne
     const float* y = s.y + s.y_start[sample];
     const int64_t groups = net->pooled() ? 1 : steps;
     for (int64_t t = 0; t < groups; ++t, y += s.y_stride) {
-      float* to = targets->data() + ((net->pooled() ? 0 : rows->offset[t]) + i) * y_row;
+      float* to = targets->data() + ((net->pooled() ? 0 : rows->offset[t]) + i) * s.outputs;
       if (s.y_scale)
         copy_scaled(y, s.outputs, s.y_shift[sample], s.y_scale[sample], to);
       else
@@ -98,10 +98,22 @@ void gather(const Samples& s, const int64_t* order, int64_t n, bool training, Ne
   }
 }
 
-void Trainer::remember(const float* state, int64_t size) {
+namespace {
+
+// The loss of the batch whose outputs are `y`, in rows as gather() left them.
+LossSum loss_of(const LossOptions& loss, const Network& net, const Rows& rows, const float* y,
+                const AlignedFloats& targets, const Samples& samples, float* gradient) {
+  return loss_and_gradient(net.k(), loss,
+                           {y, targets.data(), net.output_count(rows), net.output_size(),
+                            net.output_row(), samples.outputs, gradient});
+}
+
+}  // namespace
+
+void Trainer::remember(const State<float>& state) {
   const float* p = net_->parameters();
   good_parameters_.assign(p, p + round_up(net_->parameter_count(), kAlignment));
-  if (state) good_state_.assign(state, state + size);
+  if (state.data) good_state_.assign(state.data, state.data + state.rows * net_->state_size());
 }
 
 void Trainer::restore(float* state) {
@@ -112,56 +124,57 @@ void Trainer::restore(float* state) {
   net_->changed();
 }
 
-bool Trainer::update(const Rows& rows, const RandomKey& random, StopFlag* stop) {
-  net_->backward(rows, random, stop);
+bool Trainer::update(double learning_rate, const RandomKey& random, StopFlag* stop) {
+  net_->backward(rows_, random, stop);
   if (stop && stop->poll()) return false;
   float* gradients = const_cast<float*>(net_->gradients());
-  optimizer_.step(net_->k(), net_->segments(), net_->parameters(), gradients,
-                  net_->parameter_count(), updates_);
+  optimizer_.step(net_->k(), net_->segments(), learning_rate, net_->parameters(), gradients,
+                  net_->parameter_count());
   net_->changed();
   return true;
 }
 
-EpochResult Trainer::epoch(const Samples& samples, const int64_t* order, int64_t n,
-                           int64_t batch_size, float* state, double limit, StopFlag* stop) {
+EpochResult Trainer::epoch(const Samples& samples, const Batches& batches,
+                           const State<float>& state, double limit, StopFlag* stop) {
   EpochResult result;
-  double total = 0.0, targets_seen = 0.0;
-  for (int64_t first = 0; first < n; first += batch_size) {
-    const int64_t size = std::min(batch_size, n - first);
-    gather(samples, order + first, size, true, net_, &rows_, &targets_, &batch_samples_);
+  LossSum total;
+  const State<const float> start{state.data, state.rows, state.first};
+  for (int64_t b = 0; b < batches.count; ++b) {
+    const int64_t first = batches.bounds[b], size = batches.bounds[b + 1] - first;
+    if (state.data && batches.resets && batches.resets[b])
+      std::fill_n(state.data, state.rows * net_->state_size(), 0.0f);
+    gather(samples, batches.order + first, size, true, net_, &rows_, &targets_, &batch_samples_);
     const RandomKey random{seed_, updates_, batch_samples_.data()};
-    const float* y = net_->forward(rows_, {state, batch_size, 0}, true, random, stop);
+    const float* y = net_->forward(rows_, start, true, random, stop);
     if (stop && stop->poll()) {
       result.status = Status::stopped;
       break;
     }
-    const int64_t count = net_->output_count(rows_);
-    const int64_t width = net_->output_size();
-    const double loss = loss_and_gradient(loss_, y, targets_.data(), count, width,
-                                          net_->output_row(), net_->output_gradient());
-    const double weight = static_cast<double>(count * width);
-    result.last_loss = loss / weight;
-    if (!(result.last_loss <= limit)) {  // NaN fails too
-      result.status = Status::diverged;
-      restore(state);
-      break;
+    const LossSum loss =
+        loss_of(loss_, *net_, rows_, y, targets_, samples, net_->output_gradient());
+    if (loss.weight != 0) {
+      result.last_loss = loss.mean();
+      if (!(result.last_loss <= limit)) {  // NaN fails too
+        result.status = Status::diverged;
+        restore(state.data);
+        break;
+      }
+      if (total.weight == 0) remember(state);
+      if (!update(batches.rates[b], random, stop)) {
+        result.status = Status::stopped;
+        break;
+      }
+      total += loss;
     }
-    if (first == 0) remember(state, batch_size * net_->state_size());
-    if (!update(rows_, random, stop)) {
-      result.status = Status::stopped;
-      break;
-    }
-    if (state) net_->get_state(rows_, {state, batch_size, 0});
-    total += loss;
-    targets_seen += weight;
+    if (state.data) net_->get_state(rows_, state);
     ++updates_;
     ++result.updates;
   }
-  result.loss = targets_seen > 0 ? total / targets_seen : 0.0;
+  result.loss = total.mean();
   if (result.status == Status::done &&
       !std::isfinite(net_->k().sum_of_squares(net_->parameters(), net_->parameter_count()))) {
     result.status = Status::diverged;
-    restore(state);
+    restore(state.data);
   }
   return result;
 }
@@ -192,38 +205,39 @@ EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size,
                      const LossOptions& loss, const float* state, StopFlag* stop) {
   EpochResult result;
   AlignedFloats targets;
-  double total = 0.0, weight = 0.0;
+  LossSum total;
   result.status = for_batches(net, samples, batch_size, state, &targets, stop,
                               [&](const Rows& rows, int64_t, const float* y) {
-                                const int64_t count = net->output_count(rows);
-                                const int64_t width = net->output_size();
-                                total += loss_and_gradient(loss, y, targets.data(), count, width,
-                                                           net->output_row(), nullptr);
-                                weight += static_cast<double>(count * width);
+                                total += loss_of(loss, *net, rows, y, targets, samples, nullptr);
                               });
-  result.loss = result.last_loss = weight > 0 ? total / weight : 0.0;
+  result.loss = result.last_loss = total.mean();
   return result;
 }
 
 Status predict(Network* net, const Samples& samples, int64_t batch_size, const float* state_in,
                float* state_out, const int64_t* out_start, float* out, StopFlag* stop) {
   const int64_t width = net->output_size();
-  return for_batches(net, samples, batch_size, state_in, nullptr, stop,
-                     [&](const Rows& rows, int64_t first, const float* y) {
-                       const int64_t row = net->output_row();
-                       for (int64_t i = 0; i < rows.sequences; ++i) {
-                         const int64_t sample = first + rows.order[i];
-                         const float shift = samples.y_shift ? samples.y_shift[sample] : 0.0f;
-                         const float scale = samples.y_scale ? samples.y_scale[sample] : 1.0f;
-                         float* to = out + out_start[sample] * width;
-                         const int64_t steps = net->pooled() ? 1 : rows.length[i];
-                         for (int64_t t = 0; t < steps; ++t, to += width) {
-                           const float* from = y + ((net->pooled() ? 0 : rows.offset[t]) + i) * row;
-                           for (int64_t j = 0; j < width; ++j) to[j] = from[j] * scale + shift;
-                         }
-                       }
-                       if (state_out) net->get_state(rows, {state_out, samples.count, first});
-                     });
+  return for_batches(
+      net, samples, batch_size, state_in, nullptr, stop,
+      [&](const Rows& rows, int64_t first, const float* y) {
+        const int64_t row = net->output_row();
+        const auto one = [&](int64_t i) {
+          const int64_t sample = first + rows.order[i];
+          float* to = out + out_start[sample] * width;
+          const int64_t steps = net->pooled() ? 1 : rows.length[i];
+          for (int64_t t = 0; t < steps; ++t, to += width) {
+            net->to_prediction(y + ((net->pooled() ? 0 : rows.offset[t]) + i) * row, to);
+            if (!samples.y_scale) continue;
+            const float shift = samples.y_shift[sample], scale = samples.y_scale[sample];
+            for (int64_t j = 0; j < width; ++j) to[j] = to[j] * scale + shift;
+          }
+        };
+        const double work = 0.5 * static_cast<double>(net->output_count(rows) * width);
+        parallel_for(rows.sequences, 1, work, [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) one(i);
+        });
+        if (state_out) net->get_state(rows, {state_out, samples.count, first});
+      });
 }
 
 Status rollout(Network* net, const float* x, int64_t steps0, int64_t steps, float* state,
@@ -244,7 +258,7 @@ Status rollout(Network* net, const float* x, int64_t steps0, int64_t steps, floa
     if (stop && stop->poll()) return Status::stopped;
     if (state) net->get_state(rows, {state, 1, 0});
     const float* last = y + (net->output_count(rows) - 1) * net->output_row();
-    std::memcpy(out + step * width, last, bytes(width));
+    net->to_prediction(last, out + step * width);
     samples.x = out + step * width;
     length = 1;
   }

@@ -35,10 +35,21 @@ struct Samples {
   int64_t inputs() const { return segment * columns; }
 };
 
-// Fills `rows`, the network's input and tokens, and `targets` (when not null) with samples
-// order[0..n). batch_samples: [n] the sample of each sequence, in the order of the rows.
+// Fills `rows`, the network's input and tokens, and `targets` (when not null; rows of
+// samples.outputs) with samples order[0..n). batch_samples: [n] the sample of each sequence, in the
+// order of the rows.
 void gather(const Samples& samples, const int64_t* order, int64_t n, bool training, Network* net,
             Rows* rows, AlignedFloats* targets, std::vector<int64_t>* batch_samples);
+
+// The updates of an epoch: number b learns from samples order[bounds[b]] .. order[bounds[b + 1] -
+// 1].
+struct Batches {
+  const int64_t* order;
+  const int64_t* bounds;  // [count + 1] increasing
+  const uint8_t* resets;  // [count] whether the carried state is zeroed before; null: never
+  const double* rates;    // [count] learning rates
+  int64_t count;
+};
 
 enum class Status { done, stopped, diverged };
 
@@ -55,18 +66,19 @@ class Trainer {
   Trainer(Network* net, const OptimizerOptions& options, LossOptions loss, uint64_t seed)
       : net_(net), optimizer_(options), loss_(std::move(loss)), seed_(seed) {}
 
-  // One pass over order[0..n) in batches. state: [per recurrent layer][batch_size, H], carried from
-  // batch to batch and back to the caller, or null to begin every batch with zeros. A loss that is
-  // not finite or above `limit` ends the epoch with the last weights that gave a good one.
-  EpochResult epoch(const Samples& samples, const int64_t* order, int64_t n, int64_t batch_size,
-                    float* state, double limit, StopFlag* stop);
+  // One pass over the batches. state: carried from batch to batch and back to the caller, with rows
+  // for the largest batch; or no data, to begin every batch with zeros. A batch of which no target
+  // counts moves the state alone. A loss that is not finite or above `limit` ends the epoch with
+  // the last weights that gave a good one.
+  EpochResult epoch(const Samples& samples, const Batches& batches, const State<float>& state,
+                    double limit, StopFlag* stop);
   // Brings back the weights, and the state, that gave the last good loss.
   void restore(float* state);
   Network& network() { return *net_; }
 
  private:
-  bool update(const Rows& rows, const RandomKey& random, StopFlag* stop);
-  void remember(const float* state, int64_t size);
+  bool update(double learning_rate, const RandomKey& random, StopFlag* stop);
+  void remember(const State<float>& state);
 
   Network* net_;
   Optimizer optimizer_;
@@ -78,12 +90,14 @@ class Trainer {
   std::vector<float> good_parameters_, good_state_;
 };
 
-// Mean loss over the samples, without learning. state: [per recurrent layer][count, H] or null.
+// Mean loss over the samples, 0 when no target counts, without learning. state: [per recurrent
+// layer][count, H] or null.
 EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size,
                      const LossOptions& loss, const float* state, StopFlag* stop);
 
-// Predictions of every sample, scaled back. out_start: [count] row of `out` ([rows, O]) where a
-// sample's predictions begin. state_in, state_out: [per recurrent layer][count, H] or null.
+// Predictions of every sample, through the network's output function and scaled back. out_start:
+// [count] row of `out` ([rows, O]) where a sample's predictions begin. state_in, state_out: [per
+// recurrent layer][count, H] or null.
 Status predict(Network* net, const Samples& samples, int64_t batch_size, const float* state_in,
                float* state_out, const int64_t* out_start, float* out, StopFlag* stop);
 

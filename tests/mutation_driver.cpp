@@ -22,9 +22,9 @@ std::unique_ptr<Layer> make(int64_t kind, int64_t width, int64_t size) {
 
 }  // namespace
 
-// layers: [count, 2] kind and size. x: [n, t, inputs]. y: [n, t, O], or [n, O] with a last layer.
-// state: [per recurrent layer][n, H] in and out. out: as y. loss: 0 MSE, 1 MAE, 2 Huber; the mean
-// loss comes back, and gradients: [parameters].
+// layers: [count, 2] kind and size. x: [n, t, inputs]. out: [n, t, O], or [n, O] with a last layer.
+// state: [per recurrent layer][n, H] in and out. y: as out, or without O for class numbers. loss:
+// its number in the enum; the mean loss comes back, and gradients: [parameters].
 extern "C" __attribute__((visibility("default"))) double headgate_run(
     int64_t inputs, int64_t count, const int64_t* layers, const float* parameters, int64_t n,
     int64_t t, const float* x, const int64_t* lengths, const float* y, float* state, float* out,
@@ -43,9 +43,13 @@ extern "C" __attribute__((visibility("default"))) double headgate_run(
   std::vector<int64_t> start, target, order(static_cast<size_t>(n));
   std::iota(order.begin(), order.end(), int64_t{0});
   const int64_t rows = net.pooled() ? 1 : t;
+  LossOptions kind;
+  kind.kind = static_cast<Loss>(loss);
+  kind.label_smoothing = kind.kind >= Loss::cross_entropy ? 0.25 : 0.0;
+  const int64_t targets = width / kind.outputs_per_target(width);
   for (int64_t i = 0; i < n; ++i) {
     start.push_back(i * t);
-    target.push_back(i * rows * width);
+    target.push_back(i * rows * targets);
   }
   Samples samples;
   samples.count = n;
@@ -55,8 +59,8 @@ extern "C" __attribute__((visibility("default"))) double headgate_run(
   samples.length = lengths;
   samples.y = y;
   samples.y_start = target.data();
-  samples.y_stride = width;
-  samples.outputs = width;
+  samples.y_stride = targets;
+  samples.outputs = targets;
   std::vector<int64_t> out_start;
   for (int64_t i = 0; i < n; ++i) out_start.push_back(i * rows);
 
@@ -64,10 +68,11 @@ extern "C" __attribute__((visibility("default"))) double headgate_run(
   predict(&net, samples, n, carried.data(), state, out_start.data(), out, nullptr);
   OptimizerOptions options;
   options.rule = Rule::sgd;
-  options.learning_rate = 1e-30;
-  Trainer trainer(&net, options, {static_cast<Loss>(loss), {}}, 0);
-  const EpochResult result =
-      trainer.epoch(samples, order.data(), n, n, carried.data(), 1e30, nullptr);
+  Trainer trainer(&net, options, kind, 0);
+  const int64_t bounds[2] = {0, n};
+  const double rate = 1e-30;
+  const EpochResult result = trainer.epoch(samples, {order.data(), bounds, nullptr, &rate, 1},
+                                           {carried.data(), n, 0}, 1e30, nullptr);
   for (int64_t i = 0; i < net.parameter_count(); ++i) gradients[i] = net.gradients()[i];
   return result.loss;
 }

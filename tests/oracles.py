@@ -192,6 +192,7 @@ def engine_gradients(
     loss: str,
     lengths: np.ndarray | None = None,
     state: Any = None,
+    **options: Any,
 ) -> tuple[float, dict[str, np.ndarray]]:
     """The engine's loss and gradients of one batch, through one update that changes nothing."""
     before = net.state_dict()
@@ -207,6 +208,7 @@ def engine_gradients(
         optimizer="sgd",
         learning_rate=1e-30,
         loss=loss,
+        **options,
     )
     after = net.state_dict()
     assert all(np.allclose(before[name], after[name], rtol=0, atol=1e-20) for name in before)

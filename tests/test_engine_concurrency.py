@@ -19,6 +19,7 @@ import pytest
 import headgate as hg
 from headgate.data.samples import from_arrays
 from headgate.kernels import make_trainer
+from headgate.training.losses import Loss
 
 
 def every(hidden: int = 4, **options: Any) -> hg.Network:
@@ -84,18 +85,18 @@ def test_ctrl_c_leaves_a_whole_number_of_updates(
     trainer = make_trainer(
         twin._engine,
         optimizer="adam",
-        learning_rate=1e-3,
         momentum=0.0,
         weight_decay=0.0,
         clip_norm=0.0,
         clip_value=0.0,
-        loss="mse",
+        loss=Loss("mse").engine_row(),
         seed=0,
     )
     table = from_arrays(x, y, input_size=3, output_size=1, readout="every").to_engine()
     state, wanted = np.zeros(80 * size, np.float32), weights(net)
     for begin in range(0, n, size):
-        trainer.epoch(table, np.arange(begin, begin + size), size, state, np.inf)
+        batch, bounds, rates = np.arange(begin, begin + size), np.array([0, size]), np.array([1e-3])
+        trainer.epoch(table, batch, bounds, None, state, rates, np.inf)
         if weights(twin) == wanted:
             break
     assert weights(twin) == wanted

@@ -122,6 +122,18 @@ RED = (
     ),
     Change("MSE's slope", "losses.cpp", "return 2.0f * e", "return e"),
     Change("Huber's slope", "losses.cpp", "<= 1.0f ? e : sign(e)", "<= 1.0f ? sign(e) : e"),
+    Change("the sign of a label's slope", "losses.cpp", "gradient[label] -=", "gradient[label] +="),
+    Change("smoothing without its slope", "losses.cpp", "each_ / weight_ * weight_of(j)", "0.0"),
+    Change(
+        "softmax without its sum", "losses.cpp", "(hard + smooth) / sum / weight_", "1 / weight_"
+    ),
+    Change(
+        "a softmax of powers of two",
+        "kernels/elementwise.inl",
+        "keep_where_positive(value,",
+        "keep_where_positive(parts.s,",
+    ),
+    Change("the binary slope", "losses.cpp", "(1.0 - y) - factor", "1.0 - factor"),
     Change("relu's slope", "layers/dense.cpp", "relu_backward(io.y,", "relu_backward(io.dy,"),
 )
 
@@ -210,7 +222,14 @@ def compare(library: ctypes.CDLL, spec: NetworkSpec, n: int, t: int, loss: str, 
     lengths = oracles.random_lengths(rng, n, t).astype(np.int64)
     x = oracles.normal(rng, (n, t, spec.input_size), np.float32)
     every = spec.readout == "every"
-    y = 2 * oracles.normal(rng, (n, t, spec.output_size) if every else (n, 1), np.float32)
+    shape = (n, t, spec.output_size) if every else (n, spec.output_size)
+    y, options = 2 * oracles.normal(rng, shape, np.float32), {}
+    if loss == "cross_entropy":
+        y = rng.integers(0, spec.output_size, shape[:-1]).astype(np.float32)
+    elif loss == "binary_cross_entropy":
+        y = rng.uniform(0, 1, shape).astype(np.float32)
+    if loss.endswith("entropy"):
+        options["label_smoothing"] = 0.25  # as in the driver
     state = {
         layer.name: np.tanh(
             oracles.normal(rng, (layer.num_layers, n, layer.hidden_size), np.float32)
@@ -219,7 +238,8 @@ def compare(library: ctypes.CDLL, spec: NetworkSpec, n: int, t: int, loss: str, 
     }
     carried = np.concatenate([value.ravel() for value in state.values()])
     flat = np.concatenate([tensors[name].ravel() for name in spec.parameter_shapes()])
-    flat, gradients, out = flat.astype(np.float32), np.zeros(flat.size, np.float32), y * 0
+    flat, gradients = flat.astype(np.float32), np.zeros(flat.size, np.float32)
+    out = np.zeros(shape, np.float32)
     rows = rows_of(spec)
 
     def pointer(array: np.ndarray) -> ctypes.c_void_p:
@@ -239,14 +259,20 @@ def compare(library: ctypes.CDLL, spec: NetworkSpec, n: int, t: int, loss: str, 
         pointer(y),
         pointer(carried),
         pointer(out),
-        whole(("mse", "mae", "huber").index(loss)),
+        whole(reference.LOSSES.index(loss)),
         pointer(gradients),
     )
     expected, after = reference.network_forward(spec, tensors, x, lengths, state)
     last = np.concatenate([array.ravel() for array in after.values()])
     oracles.assert_forward_close(out, expected, tolerances.FORWARD_UP_TO_256)
     oracles.assert_forward_close(carried, last, tolerances.FORWARD_UP_TO_256)
-    wanted, by_name = reference.network_gradients(spec, tensors, x, y, loss, lengths, state)
+    valid = np.arange(t) < lengths[:, None] if every else None
+    wanted, slopes = reference.loss_and_gradient(loss, expected, y, valid, **options)
+    # The mean squared error with these targets has the same slopes.
+    count = (n if valid is None else int(valid.sum())) * spec.output_size
+    _, by_name = reference.network_gradients(
+        spec, tensors, x, expected - slopes * count / 2, "mse", lengths, state
+    )
     assert abs(value - wanted) <= 1e-5 * wanted, f"loss {value}, expected {wanted}"
     begin = 0
     for name, shape in spec.parameter_shapes().items():
@@ -275,6 +301,9 @@ def check(path: Path) -> None:
         compare(library, every, 11, 6, "mse", 1)
         compare(library, last, 5, 4, "huber", 2)
         compare(library, last, 1, 7, "mae", 3)
+    for loss, size in (("cross_entropy", 5), ("cross_entropy", 600), ("binary_cross_entropy", 3)):
+        head = oracles.chained(2, (GRU, "gru", {"hidden_size": 5}), (Dense, "head", {"size": size}))
+        compare(library, head, 3, 4, loss, 4)
 
 
 @pytest.mark.parametrize("change", GREEN, ids=[change.name for change in GREEN])

@@ -449,7 +449,7 @@ def test_a_third_bias_part_is_refused_for_reset_before():
 
 
 def test_errors_of_losses_and_networks():
-    with pytest.raises(InputError, match="loss must be 'mse', 'mae' or 'huber', got 'l2'"):
+    with pytest.raises(InputError, match=r"loss must be one of \('mse', .*\), got 'l2'"):
         reference.loss_and_gradient("l2", np.zeros((1, 1)), np.zeros((1, 1)))
     with pytest.raises(InputError, match="targets must have shape"):  # never broadcast
         reference.loss_and_gradient("mse", np.zeros((3, 1)), np.zeros(3))

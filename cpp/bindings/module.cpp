@@ -207,8 +207,8 @@ void init_samples(SamplesHolder* self, Array<const float, 2> x, Indices start, I
   new (self) SamplesHolder(std::move(holder));
 }
 
-// outputs_per_target: 0 when no targets are needed.
-void require_samples(const Network& net, const SamplesHolder& holder, int64_t outputs_per_target) {
+// loss: null when no targets are needed.
+void require_samples(const Network& net, const SamplesHolder& holder, const LossOptions* loss) {
   const Samples& s = holder.samples;
   require(s.token_columns == net.token_columns(), "the network reads another number of tokens");
   for (int64_t i = 0; i < net.layer_count(); ++i)
@@ -219,10 +219,10 @@ void require_samples(const Network& net, const SamplesHolder& holder, int64_t ou
     }
   require(s.inputs() == net.input_size(), "the table's width is not the network's input size");
   require(s.count >= 1, "there are no samples");
-  if (outputs_per_target == 0) return;
+  if (!loss) return;
   require(s.y != nullptr, "there are no targets");
-  require(net.output_size() % outputs_per_target == 0 &&
-              s.outputs == net.output_size() / outputs_per_target,
+  const int64_t outputs = net.output_size(), per_target = loss->outputs_per_target(outputs);
+  require(outputs % per_target == 0 && s.outputs == outputs / per_target,
           "the targets' width is not the network's output size");
 }
 
@@ -293,11 +293,18 @@ std::unique_ptr<Layer> make_layer(const LayerRow& row, const std::vector<int64_t
   return kind == "last" ? make_last(width, split) : make_dot_attention(width, split);
 }
 
+Output output_named(const std::string& name) {
+  if (name == "none") return Output::none;
+  if (name == "softmax") return Output::softmax;
+  require(name == "sigmoid", "unknown output function");
+  return Output::sigmoid;
+}
+
 void init_network(Network* self, int64_t inputs, int64_t token_columns,
-                  const std::vector<nb::dict>& layers) {
+                  const std::vector<nb::dict>& layers, const std::string& output) {
   require(inputs >= 0 && token_columns >= 0 && inputs + token_columns >= 1 && !layers.empty(),
           "a network needs inputs and layers");
-  new (self) Network(inputs, token_columns);
+  new (self) Network(inputs, token_columns, output_named(output));
   for (const nb::dict& layer : layers) {
     const LayerRow row(layer);
     const auto sources = row.get<std::vector<int64_t>>("inputs");
@@ -320,24 +327,36 @@ void init_network(Network* self, int64_t inputs, int64_t token_columns,
 
 struct TrainerHolder {
   nb::object owner;  // the network stays alive
+  LossOptions loss;
   Trainer trainer;
-  int64_t outputs_per_target;
 };
 
-LossOptions loss_named(const std::string& name, std::vector<double> quantiles) {
-  require((name == "quantile") == !quantiles.empty(), "quantiles go with the loss 'quantile'");
-  for (const double q : quantiles) require(q > 0 && q < 1, "quantiles lie between 0 and 1");
-  if (name == "quantile") return {Loss::quantile, std::move(quantiles)};
-  if (name == "mse") return {Loss::mse, {}};
-  if (name == "mae") return {Loss::mae, {}};
-  require(name == "huber", "unknown loss");
-  return {Loss::huber, {}};
+Loss loss_named(const std::string& name) {
+  if (name == "mse") return Loss::mse;
+  if (name == "mae") return Loss::mae;
+  if (name == "huber") return Loss::huber;
+  if (name == "quantile") return Loss::quantile;
+  if (name == "cross_entropy") return Loss::cross_entropy;
+  require(name == "binary_cross_entropy", "unknown loss");
+  return Loss::binary_cross_entropy;
 }
 
-Schedule schedule_named(const std::string& name) {
-  if (name == "constant") return Schedule::constant;
-  require(name == "cosine", "unknown schedule");
-  return Schedule::cosine;
+// (name, quantiles, class_weights, label_smoothing, ignore_index)
+using LossRow = std::tuple<std::string, std::vector<double>, std::vector<double>, double,
+                           std::optional<double>>;
+
+LossOptions loss_options(const Network& net, const LossRow& row) {
+  const auto& [name, quantiles, class_weights, label_smoothing, ignore_index] = row;
+  LossOptions loss{loss_named(name), quantiles, class_weights, label_smoothing, {}};
+  require((loss.kind == Loss::quantile) == !quantiles.empty(),
+          "quantiles go with the loss 'quantile'");
+  for (const double q : quantiles) require(q > 0 && q < 1, "quantiles lie between 0 and 1");
+  require(class_weights.empty() || static_cast<int64_t>(class_weights.size()) == net.output_size(),
+          "class_weights: one for each output");
+  for (const double w : class_weights) require(w >= 0, "class_weights are at least 0");
+  require(label_smoothing >= 0 && label_smoothing <= 1, "label_smoothing lies between 0 and 1");
+  if (ignore_index) loss.ignored = static_cast<float>(*ignore_index);
+  return loss;
 }
 
 Rule rule_named(const std::string& name) {
@@ -352,26 +371,44 @@ const char* status_name(Status status) {
   return status == Status::done ? "done" : status == Status::stopped ? "stopped" : "diverged";
 }
 
-nb::tuple epoch(TrainerHolder& self, const SamplesHolder& holder, Indices order, int64_t batch_size,
-                std::optional<FloatsOut> state, double limit) {
+nb::tuple epoch(TrainerHolder& self, const SamplesHolder& holder, Indices order, Indices bounds,
+                std::optional<Array<const uint8_t, 1>> resets, std::optional<FloatsOut> state,
+                Array<const double, 1> rates, double limit) {
   Network& net = nb::cast<Network&>(self.owner);
   const Samples& s = holder.samples;
-  require_samples(net, holder, self.outputs_per_target);
-  require(batch_size >= 1, "batch_size must be at least 1");
+  require_samples(net, holder, &self.loss);
   const auto n = static_cast<int64_t>(order.shape(0));
   for (int64_t i = 0; i < n; ++i)
     require(order.data()[i] >= 0 && order.data()[i] < s.count, "order names no sample");
-  float* carried = require_state(net, state, batch_size);
-  const EpochResult r = run(net, [&](StopFlag* stop) {
-    return self.trainer.epoch(s, order.data(), n, batch_size, carried, limit, stop);
-  });
+  const auto count = static_cast<int64_t>(rates.shape(0));
+  require(static_cast<int64_t>(bounds.shape(0)) == count + 1, "bounds: one more than rates");
+  require(!resets || static_cast<int64_t>(resets->shape(0)) == count, "resets: as many as rates");
+  const int64_t* bound = bounds.data();
+  require(bound[0] >= 0 && bound[count] <= n, "bounds reach past order");
+  int64_t largest = 0;
+  for (int64_t b = 0; b < count; ++b) {
+    require(bound[b] < bound[b + 1], "bounds must increase");
+    largest = std::max(largest, bound[b + 1] - bound[b]);
+  }
+  State<float> carried{nullptr, 0, 0};
+  if (state && net.state_size() > 0) {
+    const auto size = static_cast<int64_t>(state->shape(0));
+    carried = {state->data(), size / net.state_size(), 0};
+    require(size % net.state_size() == 0 && largest <= carried.rows,
+            "state: [per recurrent layer][rows, H], with rows for every batch");
+  }
+  const Batches batches{order.data(), bound, resets ? resets->data() : nullptr, rates.data(),
+                        count};
+  const EpochResult r = run(
+      net, [&](StopFlag* stop) { return self.trainer.epoch(s, batches, carried, limit, stop); });
   raise_if_stopped(r.status);
   return nb::make_tuple(status_name(r.status), r.loss, r.updates, r.last_loss);
 }
 
 void bind_network(nb::module_& m) {
   nb::class_<Network>(m, "Network")
-      .def("__init__", &init_network, "inputs"_a, "token_columns"_a, "layers"_a)
+      .def("__init__", &init_network, "inputs"_a, "token_columns"_a, "layers"_a,
+           "output"_a = "none")
       .def("segments",
            [](const Network& net) {
              nb::list result;
@@ -420,7 +457,7 @@ void bind_network(nb::module_& m) {
              std::optional<FloatsOut> state_in, std::optional<FloatsOut> state_out,
              Indices out_start, Array<float, 2> out) {
             const Samples& s = holder.samples;
-            require_samples(net, holder, 0);
+            require_samples(net, holder, nullptr);
             require(batch_size >= 1, "batch_size must be at least 1");
             require(static_cast<int64_t>(out_start.shape(0)) == s.count &&
                         static_cast<int64_t>(out.shape(1)) == net.output_size(),
@@ -441,20 +478,19 @@ void bind_network(nb::module_& m) {
           "state_out"_a.none().noconvert(), "out_start"_a.noconvert(), "out"_a.noconvert())
       .def(
           "evaluate",
-          [](Network& net, const SamplesHolder& holder, int64_t batch_size, const std::string& loss,
-             std::optional<FloatsOut> state, std::vector<double> quantiles) {
-            const LossOptions kind = loss_named(loss, std::move(quantiles));
-            require_samples(net, holder, kind.outputs_per_target());
+          [](Network& net, const SamplesHolder& holder, int64_t batch_size, const LossRow& loss,
+             std::optional<FloatsOut> state) {
+            const LossOptions options = loss_options(net, loss);
+            require_samples(net, holder, &options);
             require(batch_size >= 1, "batch_size must be at least 1");
             const float* in = require_state(net, state, holder.samples.count);
             const EpochResult r = run(net, [&](StopFlag* stop) {
-              return evaluate(&net, holder.samples, batch_size, kind, in, stop);
+              return evaluate(&net, holder.samples, batch_size, options, in, stop);
             });
             raise_if_stopped(r.status);
             return r.loss;
           },
-          "samples"_a, "batch_size"_a, "loss"_a, "state"_a.none().noconvert(),
-          "quantiles"_a = std::vector<double>())
+          "samples"_a, "batch_size"_a, "loss"_a, "state"_a.none().noconvert())
       .def(
           "rollout",
           [](Network& net, Array<const float, 2> x, std::optional<FloatsOut> state,
@@ -484,30 +520,24 @@ void bind_training(nb::module_& m) {
   nb::class_<TrainerHolder>(m, "Trainer")
       .def(
           "__init__",
-          [](TrainerHolder* self, nb::object network, const std::string& optimizer,
-             double learning_rate, double momentum, double weight_decay, double clip_norm,
-             double clip_value, const std::string& loss, uint64_t seed,
-             std::vector<double> quantiles, const std::string& schedule, int64_t schedule_updates) {
+          [](TrainerHolder* self, nb::object network, const std::string& optimizer, double momentum,
+             double weight_decay, double clip_norm, double clip_value, const LossRow& loss,
+             uint64_t seed) {
             Network& net = nb::cast<Network&>(network);
             OptimizerOptions options;
             options.rule = rule_named(optimizer);
-            options.learning_rate = learning_rate;
             options.momentum = momentum;
             options.weight_decay = weight_decay;
             options.clip_norm = clip_norm;
             options.clip_value = clip_value;
-            options.schedule = schedule_named(schedule);
-            require(schedule_updates >= 0, "schedule_updates must be at least 0");
-            options.schedule_updates = schedule_updates;
-            const LossOptions kind = loss_named(loss, std::move(quantiles));
-            new (self) TrainerHolder{network, Trainer(&net, options, kind, seed),
-                                     kind.outputs_per_target()};
+            const LossOptions kind = loss_options(net, loss);
+            new (self) TrainerHolder{network, kind, Trainer(&net, options, kind, seed)};
           },
-          "network"_a, "optimizer"_a, "learning_rate"_a, "momentum"_a, "weight_decay"_a,
-          "clip_norm"_a, "clip_value"_a, "loss"_a, "seed"_a, "quantiles"_a = std::vector<double>(),
-          "schedule"_a = "constant", "schedule_updates"_a = 0)
-      .def("epoch", &epoch, "samples"_a, "order"_a.noconvert(), "batch_size"_a,
-           "state"_a.none().noconvert(), "limit"_a)
+          "network"_a, "optimizer"_a, "momentum"_a, "weight_decay"_a, "clip_norm"_a, "clip_value"_a,
+          "loss"_a, "seed"_a)
+      .def("epoch", &epoch, "samples"_a, "order"_a.noconvert(), "bounds"_a.noconvert(),
+           "resets"_a.none().noconvert(), "state"_a.none().noconvert(), "rates"_a.noconvert(),
+           "limit"_a)
       .def(
           "restore",
           [](TrainerHolder& self, std::optional<FloatsOut> state) {

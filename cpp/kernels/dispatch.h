@@ -122,6 +122,11 @@ struct Kernels {
   void (*scale)(float* x, float factor, int64_t size);
   void (*clamp)(float* x, float limit, int64_t size);
   double (*sum_of_squares)(const float* x, int64_t size);
+  // Over exactly `size` floats, sums in an order that depends on it alone.
+  float (*row_max)(const float* x, int64_t size);  // of a row without NaN
+  // e = exp(x - top) for x up to `top`, zero below e^-87.3, and the sum of them; e may be null. A
+  // NaN in x makes the sum NaN.
+  double (*exp_sum)(const float* x, float top, float* e, int64_t size);
   // Optimisers over one flat vector.
   void (*adam)(const AdamArgs& args, float* p, const float* g, float* m, float* v, int64_t size);
   void (*sgd)(float learning_rate, float momentum, float* p, const float* g, float* m,

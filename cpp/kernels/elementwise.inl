@@ -56,6 +56,48 @@ static double sum_of_squares(const float* x, int64_t size) {
   return total;
 }
 
+// The first n lanes from p, `rest` in the others.
+static inline vf load_part_or(const float* p, int64_t n, float rest) {
+  float lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) lanes[i] = i < n ? p[i] : rest;
+  return load(lanes);
+}
+
+static float row_max(const float* x, int64_t size) {
+  vf top = set1(-INFINITY);
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) top = max_or_nan(top, load(x + i));
+  if (i < size) top = max_or_nan(top, load_part_or(x + i, size - i, -INFINITY));
+  float lanes[kLanes];
+  store(lanes, top);
+  for (i = 1; i < kLanes; ++i) lanes[0] = lanes[i] > lanes[0] ? lanes[i] : lanes[0];
+  return lanes[0];
+}
+
+// What underflows is stored as zero: subnormal numbers would slow the products that follow. The
+// sum takes it as it comes, so that a NaN is not lost in the comparison.
+static double exp_sum(const float* x, float top, float* e, int64_t size) {
+  const vf shift = set1(top), least = set1(-87.3f);
+  double total = 0.0;
+  for (int64_t block = 0; block < size; block += 64 * kLanes) {
+    const int64_t end = block + 64 * kLanes < size ? block + 64 * kLanes : size;
+    vf sum = set1(0.0f);
+    for (int64_t i = block; i < end; i += kLanes) {
+      const int64_t left = size - i;
+      const vf a = left < kLanes ? load_part_or(x + i, left, -INFINITY) : load(x + i);
+      const vf y = max_or_nan(least, sub(a, shift));
+      const ExpParts parts = exp_parts(y);
+      const vf value = fma(parts.s, parts.p, parts.s);
+      sum = add(sum, value);
+      if (e) store_part(e + i, keep_where_positive(value, sub(y, least)), left);
+    }
+    float lanes[kLanes];
+    store(lanes, sum);
+    for (int i = 0; i < kLanes; ++i) total += static_cast<double>(lanes[i]);
+  }
+  return total;
+}
+
 // Columns [j, j + V * kLanes): even and odd rows apart, so that V * 2 chains run in parallel.
 template <int V>
 static inline void sum_strips(const float* x, int64_t rows, int64_t n, int64_t ld, float* y) {

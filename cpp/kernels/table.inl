@@ -20,7 +20,7 @@ const Kernels* table(const char* name) {
       name,           kLanes,       kRowTile,      pack,          gemm,        cell_forward,
       cell_backward,  norm_forward, norm_backward, column_sums,   column_dots, relu,
       tanh_all,       sigmoid_all,  relu_backward, tanh_backward, scale,       clamp,
-      sum_of_squares, adam,         sgd,           rmsprop};
+      sum_of_squares, row_max,      exp_sum,       adam,          sgd,         rmsprop};
   return &kernels;
 }
 

@@ -22,8 +22,9 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
-LOSSES = ("mse", "mae", "huber", "quantile")
-SCHEDULES = ("constant", "cosine")
+LOSSES = ("mse", "mae", "huber", "quantile", "cross_entropy", "binary_cross_entropy")
+# What makes predictions of a network's outputs, by its task.
+OUTPUT_FUNCTIONS = {"regression": "none", "classification": "softmax", "binary": "sigmoid"}
 
 if _engine.isa_request_failed():
     raise InputError(
@@ -169,7 +170,10 @@ class Engine:
 
     def __init__(self, spec: NetworkSpec) -> None:
         self.rows = lower(spec)
-        self.raw = _engine.Network(spec.input_size, len(spec.token_inputs), self.rows)
+        output = OUTPUT_FUNCTIONS[spec.task]
+        tokens = len(spec.token_inputs)
+        self.raw = _engine.Network(spec.input_size, tokens, self.rows, output=output)
+        self.output_size = spec.output_size
         self.shapes = spec.parameter_shapes()
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         engine_sizes = [int(np.prod(segment[2])) for segment in self.raw.segments()]
@@ -240,5 +244,15 @@ def make_samples(
 
 
 def make_trainer(engine: Engine, **options: Any) -> Any:
-    """The engine's trainer; see ``training.loop`` for the options."""
+    """The engine's trainer.
+
+    Args:
+        **options: optimizer, momentum, weight_decay, clip_norm and clip_value (0: none), seed, and
+            loss as (name, quantiles, class_weights, label_smoothing, ignore_index).
+
+    Its ``epoch(samples, order, bounds, resets, state, rates, limit)`` makes an update for each
+    batch ``order[bounds[b] : bounds[b + 1]]`` (int64) with the learning rate ``rates[b]``
+    (float64), and returns (status, mean loss, updates, last loss). ``resets[b]`` (uint8, or None
+    for never) zeroes ``state`` before the batch.
+    """
     return _engine.Trainer(engine.raw, **options)

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .checks import check_choice, check_size
+from .checks import check_size
 from .data.inputs import by_input, check_tokens, table_of
 from .data.samples import SampleTable, as_values, is_list_of_sequences
 from .errors import InputError
-from .kernels import LOSSES, Engine
+from .kernels import Engine
 from .spec import Embedding, LayerSpec, NetworkSpec, Recurrent
 from .states import State, flatten, from_named, named, unflatten
 from .training.callbacks import Callback
 from .training.callbacks import early_stopping as stop_early
 from .training.history import History
-from .training.loop import EVALUATION_BATCH, FitOptions, check_quantiles, run_epochs
+from .training.loop import EVALUATION_BATCH, run_epochs
+from .training.losses import LOSSES_OF_TASKS, Loss
+from .training.options import FitOptions
 
 if TYPE_CHECKING:
     from .model_file import ModelFile
@@ -189,7 +191,8 @@ class Network:
             X: (N, T, I), or (N, T) for one feature, or a list of (T_i, I), or a SampleTable. For a
                 network that reads tokens, integers (N, T) or a list of (T_i,); a dict of these by
                 input name ({"x": ..., "tokens": ...}) for one with several inputs.
-            Y: (N, T, O) for ``readout="every"``, (N, O) or (N,) for the others.
+            Y: (N, T, O) for ``readout="every"``, (N, O) or (N,) for the others; for
+                ``task="classification"`` class numbers (N, T) or (N,), lists of arrays as X.
             lengths: (N,) valid steps of each sample of a dense X.
             validation_data: (X, Y) or a SampleTable; its loss is measured after every epoch.
             early_stopping: patience in epochs; the best weights are restored.
@@ -198,20 +201,41 @@ class Network:
             progress: True, False, or "auto" (after a second, where somebody watches).
             **options: epochs=10, batch_size=32, shuffle=True, stateful=False,
                 optimizer="adam" | "adamw" | "sgd" | "rmsprop", learning_rate=1e-3,
-                loss="mse" | "mae" | "huber" | "quantile", quantiles=() (for that loss alone),
-                weight_decay=0.0 (on weights, not on biases), momentum=0.0 (sgd),
-                clip_norm=None, clip_value=None, schedule="constant" | "cosine",
-                schedule_epochs=None (how long a cosine is; epochs by default).
+                loss (below), weight_decay=0.0 (on weights, not on biases), momentum=0.0 (sgd),
+                clip_norm=None, clip_value=None, schedule="constant" (below),
+                warmup_epochs=0.0.
 
-        ``schedule="cosine"`` lets the learning rate fall from ``learning_rate`` to zero: update u,
-        from 0, of the U updates of ``schedule_epochs`` epochs has
-        ``learning_rate * (1 + cos(pi * u / U)) / 2`` (Loshchilov and Hutter, 2017, without
-        restarts). AdamW's weight decay follows the rate, as it does in PyTorch.
+        **Losses**, each a mean over all targets of an update:
 
-        ``loss="quantile"`` trains quantiles, such as ``quantiles=(0.1, 0.5, 0.9)``: the mean over
-        targets y and quantiles q of ``max(q * (y - f), (q - 1) * (y - f))``. The network puts out
-        as many values for each target as there are quantiles, side by side: output
-        ``h * len(quantiles) + i`` is quantile i of target h, and Y has a target for each h.
+        - ``task="regression"``: "mse" (the default), "mae", "huber" (delta 1), and "quantile", the
+          mean over targets y and ``quantiles=(0.1, 0.5, 0.9)`` of ``max(q * (y - f), (q - 1) *
+          (y - f))``. The network puts out as many values for each target as there are quantiles,
+          side by side: output ``h * len(quantiles) + i`` is quantile i of target h.
+        - ``task="classification"``: "cross_entropy", the softmax over all outputs against class
+          numbers from 0. ``class_weights`` has a weight for each class; a target of class y counts
+          with weight w_y in the mean. Targets equal to ``ignore_index`` (any integer) count for
+          nothing. ``label_smoothing`` s gives the target 1 - s and shares s among all classes. As
+          ``torch.nn.functional.cross_entropy``.
+        - ``task="binary"``: "binary_cross_entropy" of each output's sigmoid against targets in
+          [0, 1]. ``class_weights`` has a weight of the positive targets for each output (PyTorch's
+          ``pos_weight``); ``label_smoothing`` s pulls targets to ``y * (1 - s) + s / 2``.
+
+        **Schedules** of the learning rate. Update u, from 0, of U in ``epochs`` epochs has, times
+        ``learning_rate``:
+
+        - "constant": 1.
+        - "cosine": ``(1 + cos(pi * u / U)) / 2`` (Loshchilov and Hutter, 2017, no restarts).
+        - "step": ``step_factor=0.1`` to the power of how often ``step_epochs`` have passed.
+        - "one_cycle": half a cosine from 1/25 up to 1 over the first 0.3 U updates, and half a
+          cosine down to 1/250,000 over the rest: PyTorch's OneCycleLR, momentum left as it is.
+        - "plateau": ``plateau_factor=0.1`` to the power of how often the loss (of the validation
+          data where there are some) went more than ``plateau_patience=10`` epochs without falling
+          by 1e-4 of itself: PyTorch's ReduceLROnPlateau.
+
+        ``schedule_epochs`` lets U be that of more epochs than are trained (cosine, one_cycle). With
+        ``warmup_epochs`` (a fraction will do) the rate first climbs in a straight line from zero to
+        where the schedule begins, which then has the updates that are left. AdamW's weight decay
+        follows the rate, as it does in PyTorch.
 
         With ``stateful=True`` row i of a batch continues row i of the batch before, and the first
         batch of an epoch continues the last of the epoch before; gradients stop at batch borders
@@ -226,14 +250,14 @@ class Network:
                 early stopping: the best).
         """
         try:
-            settings = FitOptions(**options)
+            settings = FitOptions(**{"loss": self._default_loss(), **options})
         except TypeError:
             known = list(FitOptions.__dataclass_fields__)
             unknown = sorted(set(options) - set(known))
             raise InputError(f"fit has no option {unknown}; it has {known}") from None
-        quantiles = settings.quantiles
-        table = self._table(X, Y, lengths, targets=True, quantiles=quantiles)
-        validation = self._validation_table(validation_data, quantiles)
+        loss = settings.loss_options()
+        table = self._table(X, Y, lengths, loss)
+        validation = self._validation_table(validation_data, loss)
         used: list[Any] = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
         for callback in used:
             if not callable(callback):
@@ -266,13 +290,16 @@ class Network:
         self.history = history
         return history
 
-    def _validation_table(self, data: Any, quantiles: tuple[float, ...]) -> SampleTable | None:
+    def _default_loss(self) -> str:
+        return LOSSES_OF_TASKS[self.spec.task][0]
+
+    def _validation_table(self, data: Any, loss: Loss) -> SampleTable | None:
         if data is None:
             return None
         if isinstance(data, SampleTable):
-            return self._table(data, None, None, targets=True, quantiles=quantiles)
+            return self._table(data, None, None, loss)
         if isinstance(data, (tuple, list)) and len(data) == 2:
-            return self._table(data[0], data[1], None, targets=True, quantiles=quantiles)
+            return self._table(data[0], data[1], None, loss)
         raise InputError("validation_data must be (X, Y) or a SampleTable")
 
     def _publish(self, state: Float32 | None) -> None:
@@ -307,22 +334,18 @@ class Network:
                     "bidirectional: it would need what is still to come; use bidirectional=False"
                 )
 
-    def _table(
-        self,
-        X: Any,
-        Y: Any,
-        lengths: Any,
-        *,
-        targets: bool,
-        quantiles: tuple[float, ...] = (),
-    ) -> SampleTable:
-        outputs, per_target = self.spec.output_size, max(len(quantiles), 1)
-        if outputs % per_target:
+    def _table(self, X: Any, Y: Any, lengths: Any, loss: Loss | None = None) -> SampleTable:
+        """The samples of ``X``, and the targets that ``loss`` needs, checked."""
+        outputs = wanted = self.spec.output_size
+        if loss is not None:
+            loss.check_network(self.spec.task, outputs)
+            wanted = loss.targets_of(outputs)
+        at = "last" if self.spec.pooled else "every"
+        if wanted < outputs and wanted == 1 and _is_one_hot(Y, outputs, at):
             raise InputError(
-                f"{per_target} quantiles of each target need a multiple of {per_target} outputs, "
-                f"this network puts out {outputs}"
+                f"Y has shape {np.shape(Y)}, but classes are given by their numbers, "
+                f"0 to {outputs - 1}; pass Y.argmax(axis=-1)"
             )
-        wanted = outputs // per_target
         if isinstance(X, SampleTable):
             if Y is not None or lengths is not None:
                 raise InputError("a SampleTable holds its own targets and lengths; pass X alone")
@@ -343,15 +366,19 @@ class Network:
             check_tokens(table, self.spec)
         else:
             table = table_of(X, Y, lengths=lengths, spec=self.spec, output_size=wanted)
-        at = "last" if self.spec.pooled else "every"
-        if targets and table.y is None:
+        if loss is None:
+            return table
+        if table.y is None:
             raise InputError("targets are missing; pass Y")
-        if targets and (table.output_size, table.y_steps) != (wanted, at):
-            each = f" ({per_target} quantiles of {wanted})" if quantiles else ""
+        if (table.output_size, table.y_steps) != (wanted, at):
+            count = len(loss.quantiles)
+            each = f" ({count} quantiles of {wanted})" if count else ""
             raise InputError(
                 f"the table has {table.output_size} targets at {table.y_steps!r}, this network "
                 f"puts out {outputs}{each} at {at!r}"
             )
+        style = "table" if isinstance(X, SampleTable) else "array"
+        loss.check_targets(table, outputs, "list" if isinstance(Y, (list, tuple)) else style)
         return table
 
     # -- use --------------------------------------------------------------------------------
@@ -376,7 +403,7 @@ class Network:
             batch_size: samples at once; no influence on the result.
             return_state: also return the state after each sample's last step.
         """
-        table = self._table(X, None, lengths, targets=False)
+        table = self._table(X, None, lengths)
         check_size("batch_size", batch_size, maximum=1 << 31)
         samples = table.to_engine()  # checked before anything is sized by it
         n = len(table)
@@ -418,22 +445,32 @@ class Network:
         Y: Any = None,
         *,
         lengths: Any = None,
-        loss: str = "mse",
-        quantiles: Sequence[float] = (),
+        loss: str | None = None,
+        quantiles: Any = (),
+        class_weights: Any = None,
+        label_smoothing: float = 0.0,
+        ignore_index: int | None = None,
         state: Any = None,
         batch_size: int = EVALUATION_BATCH,
     ) -> float:
         """Mean loss over all targets, without learning.
 
-        ``loss`` and ``quantiles`` are as in :meth:`fit`, the others as in :meth:`predict`.
+        ``loss`` (by default the task's) and its options are as in :meth:`fit`, the others as in
+        :meth:`predict`.
         """
-        check_choice("loss", loss, LOSSES)
-        levels = check_quantiles(loss, quantiles)
-        table = self._table(X, Y, lengths, targets=True, quantiles=levels)
+        measured = Loss(
+            self._default_loss() if loss is None else loss,
+            quantiles=quantiles,
+            class_weights=class_weights,
+            label_smoothing=label_smoothing,
+            ignore_index=ignore_index,
+        )
+        table = self._table(X, Y, lengths, measured)
         check_size("batch_size", batch_size, maximum=1 << 31)
         state_in = None if state is None else self._flatten(state, len(table))
         samples = table.to_engine()
-        return float(self._engine.raw.evaluate(samples, batch_size, loss, state_in, levels))
+        row = measured.engine_row()
+        return float(self._engine.raw.evaluate(samples, batch_size, row, state_in))
 
     def rollout(self, x_first: Any, steps: int, *, state: Any = None) -> Float32:
         """Feed the network its own predictions: (steps, O) float32.
@@ -556,3 +593,9 @@ def _initial(
         return table
     bound = (layer.hidden_size if isinstance(layer, Recurrent) else reads) ** -0.5
     return rng.uniform(-bound, bound, shape)
+
+
+def _is_one_hot(Y: Any, outputs: int, at: str) -> bool:
+    """Whether Y has a column for each class where one number is wanted."""
+    shape = np.shape(Y) if isinstance(Y, np.ndarray) else ()
+    return len(shape) == (3 if at == "every" else 2) and shape[-1] == outputs

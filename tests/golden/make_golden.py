@@ -1,7 +1,7 @@
 """Make the golden files of this folder with PyTorch.
 
     pip install torch==2.13.0 numpy
-    python tests/golden/make_golden.py [--only sine gru recurrent optimizers]
+    python tests/golden/make_golden.py [--only sine gru recurrent optimizers losses]
 
 Everything is seeded and runs on one thread; a second run on the same machine writes the same
 bytes. Files are plain ``.npz`` (no pickles); README.md beside this file lists what they hold.
@@ -310,11 +310,126 @@ def make_optimizers() -> Arrays:
     return arrays | make_losses()
 
 
+# -- cross-entropies and schedules -------------------------------------------------------------
+
+# name -> class_weights, label_smoothing, ignore_index
+CROSS_ENTROPIES: dict[str, tuple[list[float] | None, float, int | None]] = {
+    "plain": (None, 0.0, None),
+    "weights": ([0.5, 2.0, 1.0, 0.25, 3.0], 0.0, None),
+    "smoothing": (None, 0.1, None),
+    "ignored": (None, 0.0, 3),
+    "ignored_outside": (None, 0.3, -100),
+    "all": ([0.5, 2.0, 0.0, 0.25, 3.0], 0.2, 1),
+}
+# name -> class_weights (pos_weight), label_smoothing
+BINARY_CROSS_ENTROPIES: dict[str, tuple[list[float] | None, float]] = {
+    "plain": (None, 0.0),
+    "weights": ([0.5, 2.0, 4.0], 0.0),
+    "all": ([0.5, 2.0, 4.0], 0.2),
+}
+
+
+def with_gradient(
+    logits: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor], name: str
+) -> Arrays:
+    values = logits.double().requires_grad_()
+    value = loss(values)
+    value.backward()
+    return {f"{name}.value": numbers(value), f"{name}.grad": numbers(values.grad)}
+
+
+def make_cross_entropies() -> Arrays:
+    torch.manual_seed(4000)
+    logits, labels = 3 * torch.randn(4, 6, 5), torch.randint(0, 5, (4, 6))
+    logits[0, 0] *= 30  # saturated
+    labels[1, 2] = labels[3, 5] = -100
+    arrays = {"ce.logits": numbers(logits), "ce.labels": numbers(labels)}
+    for name, (weights, smoothing, ignored) in CROSS_ENTROPIES.items():
+        used = labels.clamp(min=0) if ignored != -100 else labels
+
+        def loss(z: torch.Tensor) -> torch.Tensor:
+            return nn.functional.cross_entropy(
+                z.reshape(-1, 5),
+                used.reshape(-1),  # noqa: B023
+                weight=None if weights is None else torch.tensor(weights).double(),  # noqa: B023
+                label_smoothing=smoothing,  # noqa: B023
+                ignore_index=-100 if ignored is None else ignored,  # noqa: B023
+            )
+
+        arrays |= with_gradient(logits, loss, f"ce.{name}")
+        arrays |= stored_options(f"ce.{name}", weights, smoothing, ignored)
+    logits, targets = 3 * torch.randn(4, 6, 3), torch.randint(0, 2, (4, 6, 3)).float()
+    logits[0, 0] *= 30
+    targets[2] = torch.rand(6, 3)
+    arrays |= {"bce.logits": numbers(logits), "bce.targets": numbers(targets)}
+    for name, (weights, smoothing) in BINARY_CROSS_ENTROPIES.items():
+
+        def loss(z: torch.Tensor) -> torch.Tensor:
+            return nn.functional.binary_cross_entropy_with_logits(
+                z,
+                targets.double() * (1 - smoothing) + smoothing / 2,  # noqa: B023
+                pos_weight=None if weights is None else torch.tensor(weights).double(),  # noqa: B023
+            )
+
+        arrays |= with_gradient(logits, loss, f"bce.{name}")
+        arrays |= stored_options(f"bce.{name}", weights, smoothing, None)
+    return arrays
+
+
+def stored_options(
+    name: str, weights: list[float] | None, smoothing: float, ignored: int | None
+) -> Arrays:
+    arrays = {f"{name}.label_smoothing": np.asarray(smoothing)}
+    if weights is not None:
+        arrays[f"{name}.class_weights"] = np.asarray(weights)
+    if ignored is not None:
+        arrays[f"{name}.ignore_index"] = np.asarray(ignored)
+    return arrays
+
+
+def rates_of(
+    make: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler],
+    steps: int,
+    losses: np.ndarray | None = None,
+) -> np.ndarray:
+    """The learning rate that each of the steps is made with, from 0.05."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.05)
+    scheduler, rates = make(optimizer), np.zeros(steps)
+    for k in range(steps):
+        rates[k] = optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        scheduler.step(*(() if losses is None else (losses[k],)))
+    return rates
+
+
+def make_schedules() -> Arrays:
+    scheduler = torch.optim.lr_scheduler
+    losses = np.array([5, 4, 4, 4, 4, 3.9999, 3.9, 4, 4, 4, 4, 4, 4, 4, 1, 1, 1, 1, 1, 1.0])
+    arrays = {
+        "plateau.losses": losses,
+        "plateau": rates_of(
+            lambda o: scheduler.ReduceLROnPlateau(o, factor=0.3, patience=2), len(losses), losses
+        ),
+        "step": rates_of(lambda o: scheduler.StepLR(o, 3, gamma=0.2), 10),
+        "cosine": rates_of(lambda o: scheduler.CosineAnnealingLR(o, 12), 12),
+    }
+    for steps in (2, 3, 4, 40):
+        arrays[f"one_cycle.{steps}"] = rates_of(
+            lambda o, n=steps: scheduler.OneCycleLR(o, 0.05, n, cycle_momentum=False), steps
+        )
+    return arrays
+
+
+def make_losses_and_schedules() -> Arrays:
+    return make_cross_entropies() | make_schedules()
+
+
 FILES: dict[str, tuple[str, Callable[[], Arrays]]] = {
     "sine": ("sine_s3_weights.npz", make_sine),
     "gru": ("gru_cases.npz", make_gru),
     "recurrent": ("recurrent_cases.npz", make_recurrent),
     "optimizers": ("optimizers.npz", make_optimizers),
+    "losses": ("losses_and_schedules.npz", make_losses_and_schedules),
 }
 
 

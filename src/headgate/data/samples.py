@@ -160,6 +160,53 @@ class SampleTable:
         )
 
 
+def targets_read(table: SampleTable) -> npt.NDArray[np.bool_]:
+    """Which of the flat targets some sample reads: what stands beside them is padding.
+
+    A table that reaches past its targets is refused by ``to_engine``, not here.
+    """
+    size = 0 if table.y is None else np.size(table.y)
+    begin, groups = _groups(table)
+    if table.y_steps == "every" and table.y_stride > table.output_size:
+        read = np.zeros(size, np.bool_)
+        for first, count in zip(begin, groups, strict=True):
+            for target in range(table.output_size):
+                read[first + target :: table.y_stride][:count] = True
+        return read
+    end = begin + (groups - 1) * table.y_stride + table.output_size
+    edges = np.bincount(np.clip(begin, 0, size), minlength=size + 1)
+    edges -= np.bincount(np.clip(end, 0, size), minlength=size + 1)
+    return np.cumsum(edges)[:size] > 0
+
+
+def place_of(table: SampleTable, index: int, style: str) -> str:
+    """Where target ``index`` of the flat ones stands for the first sample that reads it.
+
+    ``style`` is how the caller's Y is indexed: "array", "list" or "table".
+    """
+    begin, groups = _groups(table)
+    stride = max(table.y_stride, 1)
+    behind = index - begin
+    # Groups may overlap: the last one that begins at or before the target and exists.
+    step = np.clip(behind // stride, 0, groups - 1)
+    column = behind - step * stride
+    sample = int(np.flatnonzero((behind >= 0) & (column < table.output_size))[0])
+    every = [int(step[sample])] if table.y_steps == "every" else []
+    parts = [*every, *([int(column[sample])] if table.output_size > 1 else [])]
+    if style == "table":
+        return f"in the table, sample {sample}" + "".join(f", step {t}" for t in every) + ": Y"
+    if style == "list" and every:
+        return f"Y[{sample}][{', '.join(map(str, parts))}]"
+    return f"Y[{', '.join(map(str, [sample, *parts]))}]"
+
+
+def _groups(table: SampleTable) -> tuple[Int64, Int64]:
+    """(N,) where each sample's targets begin in the flat ones, and (N,) how many groups."""
+    begin = np.asarray(table.y_starts, np.int64)
+    every = table.y_steps == "every"
+    return begin, np.asarray(table.lengths, np.int64) if every else np.ones_like(begin)
+
+
 def as_values(name: str, value: Any) -> Float32:
     """``value`` as a finite float32 array; says by name and place what is wrong otherwise."""
     try:

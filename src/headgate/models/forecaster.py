@@ -14,10 +14,10 @@ from ..data.panel import Panel, complete, filled_rows
 from ..data.panel_frames import as_panel
 from ..data.panel_future import panel_frame, panel_times
 from ..errors import InputError
-from ..kernels import LOSSES
 from ..model_file import ModelFile, save_model
 from ..spec import NetworkSpec, ScalingSpec
-from ..training.loop import FitOptions
+from ..training.losses import LOSSES_OF_TASKS
+from ..training.options import FitOptions
 from . import series_file
 from .backtest import Backtest, cross_frame, run_backtest, skill
 from .base import Estimator
@@ -274,7 +274,7 @@ class GRUForecaster(Estimator):
         if self.hidden_size is not None:  # wider is a slip of the finger
             check_size("hidden_size", self.hidden_size, maximum=4096)
         check_size("seed", self.seed, minimum=0, maximum=1 << 50)
-        check_choice("loss", self.loss, LOSSES)
+        check_choice("loss", self.loss, LOSSES_OF_TASKS["regression"])
         check_choice("scaler", self.scaler, SCALERS)
         check_choice("strategy", self.strategy, STRATEGIES)
         check_choice("missing", self.missing, POLICIES)

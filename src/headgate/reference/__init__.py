@@ -43,12 +43,13 @@ from .layers import (
     mean_backward,
     mean_forward,
 )
-from .losses import HUBER_DELTA, loss_and_gradient
+from .losses import HUBER_DELTA, LOSSES, loss_and_gradient
 from .networks import network_forward, network_gradients, network_hidden_gradients
 
 __all__ = [
     "CELLS",
     "HUBER_DELTA",
+    "LOSSES",
     "Array",
     "DenseCache",
     "GRUCache",
