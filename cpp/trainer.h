@@ -101,6 +101,22 @@ EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size,
 Status predict(Network* net, const Samples& samples, int64_t batch_size, const float* state_in,
                float* state_out, const int64_t* out_start, float* out, StopFlag* stop);
 
+// A quantity that a layer shows (Layer::view), and where it goes: what sample s does at step t to
+// row out_start[s] + t of `out` [rows, width].
+struct Look {
+  int64_t layer;
+  int which;
+  float* out;
+  int64_t width;
+};
+
+// Fills every look with what the layers do while predicting, nothing dropped. With a loss the
+// backward pass follows, for dLoss/dh; Loss is each sample's own mean, so that no other sample has
+// a say. Throws std::invalid_argument where a layer has no such quantity.
+Status observe(Network* net, const Samples& samples, int64_t batch_size, const float* state,
+               const LossOptions* loss, const int64_t* out_start, const std::vector<Look>& looks,
+               StopFlag* stop);
+
 // Runs x [steps0, I] from `state` ([per recurrent layer][1, H], updated; null when the network has
 // none), then feeds the last prediction back until `steps` predictions lie in out [steps, O].
 Status rollout(Network* net, const float* x, int64_t steps0, int64_t steps, float* state,
