@@ -30,6 +30,7 @@ RANKS = [
     {"kernels", "model_file", "summary"},
     {"data"},
     {"training", "states"},
+    {"observe", "stream"},
     {"network"},
     {"models", "interop", "deploy"},
     {"torch", "keras", "onnx"},  # public faces of interop

@@ -14,6 +14,7 @@ from .data.inputs import by_input, check_tokens, table_of
 from .data.samples import SampleTable, as_values, is_list_of_sequences
 from .errors import InputError
 from .kernels import Engine
+from .observe import Observable
 from .spec import Embedding, LayerSpec, NetworkSpec, Recurrent
 from .states import State, flatten, from_named, named, unflatten
 from .training.callbacks import Callback
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 Float32 = npt.NDArray[np.float32]
 
 
-class Network:
+class Network(Observable):
     """A recurrent network that the engine trains and runs.
 
     ``Network(input_size=1, hidden_size=16, ...)`` is ``Network(NetworkSpec.stacked(...))``.
