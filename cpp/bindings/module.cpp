@@ -574,8 +574,8 @@ void bind_stream(nb::module_& m) {
             const Network& net = nb::cast<Network&>(source);
             Network& copy = nb::cast<Network&>(own);
             require(copy.parameter_count() == net.parameter_count() &&
-                        copy.state_size() == net.state_size() && !copy.pooled(),
-                    "own: built like source, with an output at every step");
+                        copy.state_size() == net.state_size(),
+                    "own: built like source");
             require(static_cast<int64_t>(x.shape(0)) == copy.input_size() &&
                         static_cast<int64_t>(tokens.shape(0)) == copy.token_columns() &&
                         static_cast<int64_t>(out.shape(0)) == copy.output_size(),

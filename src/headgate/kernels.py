@@ -217,6 +217,11 @@ class Engine:
         return self.split(vector)
 
 
+def make_stream(spec: NetworkSpec, engine: Engine, x: Float32, tokens: Int32, out: Float32) -> Any:
+    """The engine's stream: each step reads ``x`` (I,) and ``tokens``, and writes ``out`` (O,)."""
+    return _engine.Stream(engine.raw, Engine(spec).raw, x, tokens, out)
+
+
 def make_samples(
     x: Float32,
     starts: Int64,

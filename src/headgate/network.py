@@ -17,6 +17,7 @@ from .kernels import Engine
 from .observe import Observable
 from .spec import Embedding, LayerSpec, NetworkSpec, Recurrent
 from .states import State, flatten, from_named, named, unflatten
+from .stream import Stream
 from .training.callbacks import Callback
 from .training.callbacks import early_stopping as stop_early
 from .training.history import History
@@ -527,6 +528,15 @@ class Network(Observable):
         out = np.empty((steps, self.spec.output_size), np.float32)
         self._engine.raw.rollout(np.ascontiguousarray(x), flat, out)
         return out
+
+    def stream(self) -> Stream:
+        """A live :class:`Stream` over one sequence, which begins with a state of zeros.
+
+        Raises:
+            InputError: the network cannot run step by step: it is bidirectional, or its read-out
+                needs the whole sequence (mean, max, attention).
+        """
+        return Stream(self.spec, self._engine)
 
     def summary(self) -> Summary:
         """Layers, shapes and parameters; ``print(net.summary())``."""

@@ -53,6 +53,8 @@ class Gates(Mapping[str, Float32]):
         raise AttributeError(f"Gates cannot be changed; copy gates[{name!r}]")
 
     def __getattr__(self, name: str) -> Float32:  # asked only for what is not there
+        if name in ("layer", "_names"):  # while a copy is being made
+            raise AttributeError(name)
         raise AttributeError(f"layer {self.layer!r} has no {name!r}; it has {list(self._names)}")
 
     def __getitem__(self, name: str) -> Float32:
