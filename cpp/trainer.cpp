@@ -172,6 +172,7 @@ EpochResult Trainer::epoch(const Samples& samples, const Batches& batches,
     ++result.updates;
   }
   result.loss = total.mean();
+  result.weight = total.weight;
   if (result.status == Status::done &&
       !std::isfinite(net_->k().sum_of_squares(net_->parameters(), net_->parameter_count()))) {
     result.status = Status::diverged;

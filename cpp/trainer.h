@@ -58,6 +58,7 @@ struct EpochResult {
   double loss = 0.0;    // mean over all targets, each measured before its update
   int64_t updates = 0;  // completed
   double last_loss = 0.0;
+  double weight = 0.0;  // of the targets that counted, by which `loss` is a mean
 };
 
 // Training that can be continued epoch by epoch; owns the optimiser's state.

@@ -403,7 +403,7 @@ nb::tuple epoch(TrainerHolder& self, const SamplesHolder& holder, Indices order,
   const EpochResult r = run(
       net, [&](StopFlag* stop) { return self.trainer.epoch(s, batches, carried, limit, stop); });
   raise_if_stopped(r.status);
-  return nb::make_tuple(status_name(r.status), r.loss, r.updates, r.last_loss);
+  return nb::make_tuple(status_name(r.status), r.loss, r.updates, r.last_loss, r.weight);
 }
 
 void bind_network(nb::module_& m) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +64,7 @@ class Stream:
         """
         if type(x) is float and self._one is not None:
             if abs(x) > 3.4e38 and not math.isinf(x):
-                return self._refuse_value("x", x)
+                self._refuse_value("x", x)
             self._one[0] = x
         else:
             self._take(x)
@@ -144,7 +144,7 @@ class Stream:
             )
         return values
 
-    def _refuse_value(self, name: str, x: Any) -> Any:
+    def _refuse_value(self, name: str, x: Any) -> NoReturn:
         raise InputError(
             f"{name} is not finite: {x!r}; fill or drop missing values first, the stream has not "
             "moved"
