@@ -24,6 +24,7 @@ RANKS = [
     {"errors", "version"},
     {"checks", "files", "fonts", "reference", "gate_layout", "_engine"},
     {"layer_specs", "spec_json", "plots"},
+    {"gate_plots"},
     {"graph", "builders"},
     {"spec"},
     {"model_header"},

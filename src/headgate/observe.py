@@ -200,6 +200,69 @@ class Observable:
                 result[name][part] = np.linalg.norm(array.astype(np.float64), axis=2)
         return _only(result)
 
+    def plot_gates(
+        self,
+        X: Any,
+        *,
+        lengths: Any = None,
+        state: Any = None,
+        layer: str | None = None,
+        sample: int = 0,
+        title: str = "",
+    ) -> Any:
+        """Draw :meth:`gates` of one sample as heat-maps over time; returns the matplotlib Figure.
+
+        Args:
+            X, lengths, state, layer: as in :meth:`gates`; with several layers, name one.
+            sample: which one of X.
+            title: above the picture; the layer's name by default.
+        """
+        from .gate_plots import gates_figure
+
+        names = list(self._directions())
+        if layer is None and len(names) > 1:
+            raise InputError(f"a picture shows one layer; pass layer= one of {names}")
+        gates = self.gates(X, lengths=lengths, state=state, layer=layer)
+        place = check_size("sample", sample, minimum=0, maximum=len(gates.lengths) - 1)
+        steps = int(gates.lengths[place])
+        kind = self._directions()[gates.layer][1].kind
+        arrays = {name: array[place, :steps] for name, array in gates.items()}
+        return gates_figure(arrays, kind, gates.layer, title)
+
+    def plot_attention(
+        self,
+        X: Any,
+        *,
+        lengths: Any = None,
+        state: Any = None,
+        layer: str | None = None,
+        title: str = "",
+    ) -> Any:
+        """Draw :meth:`attention`: bars for one sample, a row for each of several.
+
+        Returns the matplotlib Figure. Arguments are as in :meth:`attention`.
+        """
+        from .gate_plots import attention_figure
+
+        weights = self.attention(X, lengths=lengths, state=state, layer=layer)
+        if isinstance(weights, dict):
+            raise InputError(f"a picture shows one layer; pass layer= one of {list(weights)}")
+        return attention_figure(weights, self._table(X, None, lengths).lengths, title)
+
+    def plot_gradient_norms(self, X: Any, Y: Any = None, *, title: str = "", **options: Any) -> Any:
+        """Draw :meth:`gradient_norms` over time on a logarithmic axis: what vanishes, and what not.
+
+        A line for each layer and direction, the geometric mean over the samples. Arguments are as
+        in :meth:`gradient_norms`. Returns the matplotlib Figure.
+        """
+        from .gate_plots import gradients_figure
+
+        norms = self.gradient_norms(X, Y, **options)
+        if not isinstance(norms, dict):
+            norms = {options.get("layer") or next(iter(self._directions())): norms}
+        lengths = self._table(X, None, options.get("lengths")).lengths
+        return gradients_figure({name: (each, lengths) for name, each in norms.items()}, title)
+
     def _directions(self) -> dict[str, tuple[int, Recurrent, int]]:
         """Row in the engine, stack and first number of what is shown, by layer and direction."""
         rows = (i for i, row in enumerate(self._engine.rows) if row["kind"] == "recurrent")

@@ -70,7 +70,8 @@ class Stream:
             self._take(x)
         if not self._step():
             self._refuse_value("x", x)
-        return self._out.copy()
+        prediction: Float32 = self._out.copy()
+        return prediction
 
     @property
     def state(self) -> State | None:
