@@ -448,6 +448,16 @@ def graph(*layers: LayerSpec, inputs: tuple[InputSpec, ...] = (InputSpec("x", 1)
             "layer 'e' (embedding) reads 'x'; it needs an input of kind='tokens'",
         ),
         (
+            lambda: NetworkSpec.stacked(1, [2] * 5 + [3], num_layers=6, dense=[4] * 251),
+            "a network has 1 to 256 layers, got 259",
+        ),
+        (
+            lambda: graph(
+                *(GRU(f"g{k}", (f"g{k - 1}" if k else "x",), 2, num_layers=205) for k in range(5))
+            ),
+            "a network has at most 1024 layers, those of stacks counted one by one, got 1025",
+        ),
+        (
             lambda: graph(Recurrent("r", ("x",))),
             "layer 'r' is a Recurrent, which nothing can run; known are GRU, LSTM, RNN, Dense, "
             "Dropout, Embedding, Concat, Last, Mean, Max, Attention",

@@ -7,7 +7,16 @@ from typing import NamedTuple
 
 from .checks import MAX_SIZE, shown
 from .errors import InputError
-from .layer_specs import LAYERS, MAX_LAYERS, Dropout, Embedding, InputSpec, LayerSpec, Recurrent
+from .layer_specs import (
+    LAYERS,
+    MAX_DEPTH,
+    MAX_LAYERS,
+    Dropout,
+    Embedding,
+    InputSpec,
+    LayerSpec,
+    Recurrent,
+)
 
 
 class Port(NamedTuple):
@@ -38,6 +47,12 @@ def walk(inputs: Sequence[InputSpec], layers: Sequence[LayerSpec]) -> dict[str, 
         raise InputError("a network has at least one input, got none")
     if not 1 <= len(layers) <= MAX_LAYERS:
         raise InputError(f"a network has 1 to {MAX_LAYERS} layers, got {len(layers)}")
+    depth = sum(getattr(layer, "num_layers", 1) for layer in layers)
+    if depth > MAX_DEPTH:
+        raise InputError(
+            f"a network has at most {MAX_DEPTH} layers, those of stacks counted one by one, got "
+            f"{depth}"
+        )
     values = [spec.name for spec in inputs if spec.kind == "values"]
     if len(values) > 1:
         raise InputError(

@@ -19,6 +19,7 @@ NONLINEARITIES = ("tanh", "relu")
 INPUT_KINDS = ("values", "tokens")
 SCORES = ("additive", "dot")
 MAX_LAYERS = 256
+MAX_DEPTH = 1024  # layers of a network, those of stacks counted one by one
 MAX_VOCABULARY = 1 << 24
 MAX_PARAMETERS = (1 << 31) - 1
 
