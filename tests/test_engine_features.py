@@ -40,6 +40,10 @@ def behind_the_ends(case: features.Case) -> tuple[dict[str, np.ndarray] | np.nda
     return (x if len(x) > 1 else x["x"]), y
 
 
+def parts_of(state: Any) -> tuple[np.ndarray, ...]:
+    return state if isinstance(state, tuple) else (state,)
+
+
 def check(case: features.Case, *, train: bool = True) -> None:
     """Prediction without dropout; and one update's loss and gradients with it."""
     spec, tensors, x, y, lengths, state, masks, seed = case
@@ -47,32 +51,40 @@ def check(case: features.Case, *, train: bool = True) -> None:
     net = oracles.network(spec, tensors, seed)
     outputs, after = reference.network_forward(spec, tensors, x, lengths, state)
     got, last = net.predict(given_x, lengths=lengths, state=state, return_state=True)
-    limit = tolerances.forward_tolerance(spec.recurrent()[0].hidden_size)
-    if any(name.split(".")[-1].startswith("norm") for name in tensors):
-        # away from the default weights: normalised gates are of size 1 whatever the weights
-        plain, _ = reference.network_forward(spec, tensors, x, lengths, state, dtype=np.float32)
-        limit = max(limit, tolerances.FORWARD_ERROR_RATIO * float(np.abs(plain - outputs).max()))
-    oracles.assert_forward_close(got, outputs[:, : got.shape[1]], limit)
-    (ends,) = after.values()
-    pairs = zip(last, ends, strict=True) if isinstance(ends, tuple) else [(last, ends)]
-    for part, expected in pairs:
-        oracles.assert_forward_close(part, expected, limit)
+    plain, rough = reference.network_forward(spec, tensors, x, lengths, state, dtype=np.float32)
+    layer = spec.recurrent()[0]
+
+    def compare(got: np.ndarray, exact: np.ndarray, plain: np.ndarray) -> None:
+        limit = tolerances.forward_tolerance(layer.hidden_size)
+        if layer.layer_norm:  # not of default size: gates are of size 1 whatever the weights
+            error = float(np.abs(plain - exact).max())
+            limit = max(limit, tolerances.FORWARD_ERROR_RATIO * error)
+        oracles.assert_forward_close(got, exact, limit)
+
+    steps = got.shape[1]  # a ragged batch may be cut at its longest sequence
+    compare(got, outputs[:, :steps], plain[:, :steps])
+    for parts in zip(*(parts_of(s) for s in (last, after[layer.name], rough[layer.name]))):  # noqa: B905
+        compare(*parts)
     if not train:
         return
-    value, expected_gradients = reference.network_gradients(
-        spec, tensors, x, y, "mse", lengths, state, masks=masks
-    )
+    batch = (spec, tensors, x, y, "mse", lengths, state)
+    value, exact_gradients = reference.network_gradients(*batch, masks=masks)
+    _, plain_gradients = reference.network_gradients(*batch, masks=masks, dtype=np.float32)
     got_value, gradients = oracles.engine_gradients(net, given_x, given_y, "mse", lengths, state)
     assert got_value == pytest.approx(value, rel=1e-5)
     assert set(gradients) == set(tensors)
+    floor, rtol = tolerances.DIFFERENCE_FLOOR, tolerances.GRADIENT
+    if layer.layer_norm:
+        # A state near zero, as at the first steps, is normalised with 1 / sqrt(1e-5): its rounding
+        # grows 300 times, in any float32 evaluation.
+        errors = [
+            float(np.abs(plain_gradients[name] - exact_gradients[name]).max())
+            / max(floor, float(np.abs(exact_gradients[name]).max()))
+            for name in tensors
+        ]
+        rtol = max(rtol, tolerances.FORWARD_ERROR_RATIO * max(errors))
     for name, gradient in gradients.items():
-        oracles.assert_gradient_close(
-            gradient,
-            expected_gradients[name],
-            name,
-            tolerances.GRADIENT,
-            floor=tolerances.DIFFERENCE_FLOOR,
-        )
+        oracles.assert_gradient_close(gradient, exact_gradients[name], name, rtol, floor=floor)
 
 
 @EACH_CELL
@@ -95,8 +107,12 @@ def test_pairs(isa: str, pair: tuple[str, str], cell: str) -> None:
 @EACH_CELL
 @pytest.mark.parametrize("readout", ["every", "mean", "max", "additive", "dot", "last"])
 def test_everything_at_once(isa: str, readout: str, cell: str) -> None:
+    """All but normalisation: with everything else it is too ill-conditioned for float32.
+
+    Plain float32 arithmetic then misses 1e-5 in one case of six; pairs try it with each feature.
+    """
     names = {name for name, options in features.FEATURES.items() if "readout" not in options}
-    names |= {readout} - {"last"}
+    names = (names - {"layer_norm"}) | ({readout} - {"last"})
     for k, (h, n) in enumerate(((17, 7), (3, 9), (8, 2))):
         check(features.make_case(cell, sorted(names - {"state"}), k, n=n, t=6, i=3, h=h))
         check(features.make_case(cell, sorted(names - {"bidirectional"}), k, n=n, t=6, i=3, h=h))
@@ -133,8 +149,7 @@ def test_a_stateful_fit_starts_each_batch_where_the_last_one_ended(isa: str, cel
         oracles.assert_gradient_close(
             gradient, expected[name], name, tolerances.GRADIENT, floor=tolerances.DIFFERENCE_FLOOR
         )
-    ends = zip(net.state, state, strict=True) if cell == "lstm" else [(net.state, state)]
-    for got, part in ends:
+    for got, part in zip(parts_of(net.state), parts_of(state), strict=True):
         oracles.assert_forward_close(got, part, tolerances.FORWARD_UP_TO_256)
 
 
