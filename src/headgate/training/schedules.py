@@ -52,7 +52,8 @@ class Schedule:
         check_choice("schedule", self.name, SCHEDULES)
         for option, owners in _OWNERS.items():
             default = type(self).__dataclass_fields__[option].default
-            if self.name not in owners and getattr(self, option) != default:
+            given = getattr(self, option)
+            if self.name not in owners and not (given is default or as_number(given) == default):
                 known = " or ".join(f"schedule={owner!r}" for owner in owners)
                 raise InputError(f"{option} goes with {known}, not with schedule={self.name!r}")
         if self.schedule_epochs is not None:
