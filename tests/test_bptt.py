@@ -42,9 +42,7 @@ def table(lengths: list[int]) -> SampleTable:
     )
 
 
-@given(
-    st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(1, 12), st.integers(1, 5)
-)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(1, 12), st.integers(1, 5))
 def test_every_step_is_learned_once_and_in_order(
     lengths: list[int], steps: int, batch_size: int
 ) -> None:

@@ -13,6 +13,8 @@ import tolerances
 
 import headgate as hg
 from headgate import _engine
+from headgate.training.batches import in_order
+from headgate.training.losses import Loss
 
 Rows = list[np.ndarray]  # a sequence each: (T_i, width)
 WIDTHS = (1, 3, 8, 9, 17)
@@ -75,12 +77,19 @@ class Engine:
 
     def train(self, y: np.ndarray, batch_size: int = 64, **options: Any) -> float:
         """One epoch; by default one that changes nothing. Returns the loss."""
-        given = {"optimizer": "sgd", "learning_rate": 1e-30, "momentum": 0.0, "weight_decay": 0.0}
+        given = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0}
+        rate = options.pop("learning_rate", 1e-30)
         trainer = _engine.Trainer(
-            self.net, clip_norm=0.0, clip_value=0.0, loss="mse", seed=1, **{**given, **options}
+            self.net,
+            clip_norm=0.0,
+            clip_value=0.0,
+            loss=Loss("mse").engine_row(),
+            seed=1,
+            **{**given, **options},
         )
-        order = np.arange(len(self.x), dtype=np.int64)
-        return float(trainer.epoch(self.samples(y), order, batch_size, None, 1e30)[1])
+        batches = in_order(np.arange(len(self.x), dtype=np.int64), batch_size)
+        rates = np.full(len(batches), rate)
+        return float(trainer.epoch(self.samples(y), *batches, None, rates, 1e30)[1])
 
     def gradients(self) -> dict[str, np.ndarray]:
         return self.vector(self.net.get_gradients)

@@ -37,9 +37,7 @@ def make(**options: Any) -> hg.Network:
 def by_hand(net: hg.Network, x: np.ndarray, options: dict[str, Any]) -> dict[str, np.ndarray]:
     """The gates of one layer over one sequence (T, I), by the equations, in float64."""
     p = {k.split(".")[1]: v.astype(np.float64) for k, v in net.state_dict().items() if "_l0" in k}
-    wi, wh, bi, bh = (
-        p[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    )
+    wi, wh, bi, bh = (p[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     size = wh.shape[1]
     s, steps = reference.sigmoid, []
     h = c = np.zeros(size)
@@ -193,7 +191,7 @@ def assert_norms(net: hg.Network, case: features.Case, loss: str, **options: Any
 def test_gradient_norms_are_the_references(isa: str, cell: str, name: str) -> None:
     """Each sample's own loss, dropout off, through every later step."""
     for loss in ("mse", "huber"):
-        case = features.make_case(cell, [name, "ragged"], 11, t=5)
+        case = features.make_case(cell, [name, "ragged"], 11, t=5, h=8)
         assert_norms(oracles.network(case.spec, case.tensors), case, loss)
 
 
@@ -212,9 +210,7 @@ def test_gradient_norms_are_what_differences_say() -> None:
             head = state[0] @ tensors["head.weight"].T + tensors["head.bias"]
             total = float(((head - y[:, t]) ** 2).sum())
             if t < 6:
-                out, _ = reference.network_forward(
-                    net.spec, tensors, x[:, t + 1 :], None, state
-                )
+                out, _ = reference.network_forward(net.spec, tensors, x[:, t + 1 :], None, state)
                 total += float(((out - y[:, t + 1 :]) ** 2).sum())
             return total / 7
 
