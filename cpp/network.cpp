@@ -179,7 +179,7 @@ void Network::backward(const Rows& rows, const RandomKey& random, StopFlag* stop
                        bool keep_hidden_gradients) {
   const Pass pass{*kernels_,
                   rows,
-                  true,
+                  !keep_hidden_gradients,
                   random,
                   stop,
                   parameters_.data(),

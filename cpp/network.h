@@ -47,7 +47,12 @@ class Network {
   float* parameters() { return parameters_.data(); }
   const float* gradients() const { return gradients_.data(); }
   // To be called whenever parameters() were written to.
-  void changed() { packed_ = false; }
+  void changed() {
+    packed_ = false;
+    version_.fetch_add(1, std::memory_order_release);
+  }
+  // Another number after every change.
+  uint64_t version() const { return version_.load(std::memory_order_acquire); }
 
   // Makes room; cheap when there is room already. Pointers into the workspace change.
   void reserve(const Rows& rows, bool training);
@@ -69,7 +74,8 @@ class Network {
   void to_prediction(const float* y, float* prediction) const;
   // Where the loss puts its gradient before backward(): [output_count, padded O].
   float* output_gradient() { return slots_.back().dy; }
-  // Fills gradients(); after forward() with training. keep_hidden_gradients: see Pass.
+  // Fills gradients(); after forward() with training. With keep_hidden_gradients (see Pass) it
+  // follows a forward() without training, in a workspace for training: nothing is dropped then.
   void backward(const Rows& rows, const RandomKey& random, StopFlag* stop,
                 bool keep_hidden_gradients = false);
 
@@ -99,6 +105,7 @@ class Network {
   int64_t input_size_, token_columns_, state_size_ = 0, parameter_count_ = 0;
   Output output_;
   bool packed_ = false, training_ = false;
+  std::atomic<uint64_t> version_{1};
   std::vector<Slot> slots_;
   std::vector<Segment> segments_;
   AlignedFloats parameters_, gradients_;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <stdexcept>
 
 namespace headgate {
 namespace {
@@ -171,6 +172,7 @@ EpochResult Trainer::epoch(const Samples& samples, const Batches& batches,
     ++result.updates;
   }
   result.loss = total.mean();
+  result.weight = total.weight;
   if (result.status == Status::done &&
       !std::isfinite(net_->k().sum_of_squares(net_->parameters(), net_->parameter_count()))) {
     result.status = Status::diverged;
@@ -182,15 +184,16 @@ EpochResult Trainer::epoch(const Samples& samples, const Batches& batches,
 namespace {
 
 // Calls body(rows, first, output) for every batch of samples in order, without learning.
+// `backward`: whether the body goes on with a backward pass.
 template <class Body>
 Status for_batches(Network* net, const Samples& samples, int64_t batch_size, const float* state,
-                   AlignedFloats* targets, StopFlag* stop, Body body) {
+                   AlignedFloats* targets, bool backward, StopFlag* stop, Body body) {
   Rows rows;
   std::vector<int64_t> batch_samples, order(static_cast<size_t>(samples.count));
   std::iota(order.begin(), order.end(), int64_t{0});
   for (int64_t first = 0; first < samples.count; first += batch_size) {
     const int64_t size = std::min(batch_size, samples.count - first);
-    gather(samples, order.data() + first, size, false, net, &rows, targets, &batch_samples);
+    gather(samples, order.data() + first, size, backward, net, &rows, targets, &batch_samples);
     const float* y = net->forward(rows, {state, samples.count, first}, false,
                                   {0, 0, batch_samples.data()}, stop);
     if (stop && stop->poll()) return Status::stopped;
@@ -206,7 +209,7 @@ EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size,
   EpochResult result;
   AlignedFloats targets;
   LossSum total;
-  result.status = for_batches(net, samples, batch_size, state, &targets, stop,
+  result.status = for_batches(net, samples, batch_size, state, &targets, false, stop,
                               [&](const Rows& rows, int64_t, const float* y) {
                                 total += loss_of(loss, *net, rows, y, targets, samples, nullptr);
                               });
@@ -218,7 +221,7 @@ Status predict(Network* net, const Samples& samples, int64_t batch_size, const f
                float* state_out, const int64_t* out_start, float* out, StopFlag* stop) {
   const int64_t width = net->output_size();
   return for_batches(
-      net, samples, batch_size, state_in, nullptr, stop,
+      net, samples, batch_size, state_in, nullptr, false, stop,
       [&](const Rows& rows, int64_t first, const float* y) {
         const int64_t row = net->output_row();
         const auto one = [&](int64_t i) {
@@ -238,6 +241,65 @@ Status predict(Network* net, const Samples& samples, int64_t batch_size, const f
         });
         if (state_out) net->get_state(rows, {state_out, samples.count, first});
       });
+}
+
+namespace {
+
+// The gradient of each sample's own mean loss, row by row.
+void own_loss_gradients(const LossOptions& loss, const Samples& samples, const Rows& rows,
+                        const float* y, const AlignedFloats& targets, Network* net) {
+  const int64_t row = net->output_row(), width = net->output_size();
+  for (int64_t i = 0; i < rows.sequences; ++i) {
+    const int64_t steps = net->pooled() ? 1 : rows.length[i];
+    double weight = 0.0;
+    const auto gradient_at = [&](int64_t t) {
+      return net->output_gradient() + ((net->pooled() ? 0 : rows.offset[t]) + i) * row;
+    };
+    for (int64_t t = 0; t < steps; ++t) {
+      float* gradient = gradient_at(t);
+      const int64_t at = (gradient - net->output_gradient()) / row;
+      std::memset(gradient, 0, bytes(width));
+      const LossSum one = loss_and_gradient(net->k(), loss,
+                                            {y + at * row, targets.data() + at * samples.outputs, 1,
+                                             width, row, samples.outputs, gradient});
+      weight += one.weight;
+      for (int64_t j = 0; j < width; ++j) gradient[j] *= static_cast<float>(one.weight);
+    }
+    for (int64_t t = 0; t < steps && weight > 0; ++t)
+      for (int64_t j = 0; j < width; ++j) gradient_at(t)[j] /= static_cast<float>(weight);
+  }
+}
+
+void copy_out(const Network& net, const Rows& rows, int64_t first, const int64_t* out_start,
+              const Look& look) {
+  const View view = net.layer(look.layer).view(net.k(), rows, look.which);
+  if (!view.data || view.width != look.width)
+    throw std::invalid_argument("the layer has no such quantity");
+  for (int64_t i = 0; i < rows.sequences; ++i) {
+    float* to = look.out + out_start[first + rows.order[i]] * look.width;
+    for (int64_t t = 0; t < rows.length[i]; ++t, to += look.width)
+      std::memcpy(to, view.data + (rows.offset[t] + i) * view.row, bytes(look.width));
+  }
+}
+
+}  // namespace
+
+Status observe(Network* net, const Samples& samples, int64_t batch_size, const float* state,
+               const LossOptions* loss, const int64_t* out_start, const std::vector<Look>& looks,
+               StopFlag* stop) {
+  AlignedFloats targets;
+  bool stopped = false;
+  const Status status =
+      for_batches(net, samples, batch_size, state, loss ? &targets : nullptr, loss != nullptr, stop,
+                  [&](const Rows& rows, int64_t first, const float* y) {
+                    if (loss) {
+                      own_loss_gradients(*loss, samples, rows, y, targets, net);
+                      net->backward(rows, {}, stop, true);
+                      if (stop && (stopped = stop->stopped())) return;
+                    }
+                    for (const Look& look : looks) copy_out(*net, rows, first, out_start, look);
+                  });
+  return stopped ? Status::stopped : status;
 }
 
 Status rollout(Network* net, const float* x, int64_t steps0, int64_t steps, float* state,

@@ -36,8 +36,8 @@ struct Samples {
 };
 
 // Fills `rows`, the network's input and tokens, and `targets` (when not null; rows of
-// samples.outputs) with samples order[0..n).
-// batch_samples: [n] the sample of each sequence, in the order of the rows.
+// samples.outputs) with samples order[0..n). batch_samples: [n] the sample of each sequence, in the
+// order of the rows.
 void gather(const Samples& samples, const int64_t* order, int64_t n, bool training, Network* net,
             Rows* rows, AlignedFloats* targets, std::vector<int64_t>* batch_samples);
 
@@ -58,6 +58,7 @@ struct EpochResult {
   double loss = 0.0;    // mean over all targets, each measured before its update
   int64_t updates = 0;  // completed
   double last_loss = 0.0;
+  double weight = 0.0;  // of the targets that counted, by which `loss` is a mean
 };
 
 // Training that can be continued epoch by epoch; owns the optimiser's state.
@@ -100,6 +101,22 @@ EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size,
 // recurrent layer][count, H] or null.
 Status predict(Network* net, const Samples& samples, int64_t batch_size, const float* state_in,
                float* state_out, const int64_t* out_start, float* out, StopFlag* stop);
+
+// A quantity that a layer shows (Layer::view), and where it goes: what sample s does at step t to
+// row out_start[s] + t of `out` [rows, width].
+struct Look {
+  int64_t layer;
+  int which;
+  float* out;
+  int64_t width;
+};
+
+// Fills every look with what the layers do while predicting, nothing dropped. With a loss the
+// backward pass follows, for dLoss/dh; Loss is each sample's own mean, so that no other sample has
+// a say. Throws std::invalid_argument where a layer has no such quantity.
+Status observe(Network* net, const Samples& samples, int64_t batch_size, const float* state,
+               const LossOptions* loss, const int64_t* out_start, const std::vector<Look>& looks,
+               StopFlag* stop);
 
 // Runs x [steps0, I] from `state` ([per recurrent layer][1, H], updated; null when the network has
 // none), then feeds the last prediction back until `steps` predictions lie in out [steps, O].

@@ -13,6 +13,7 @@ import tolerances
 
 import headgate as hg
 from headgate import _engine
+from headgate.training.batches import in_order
 from headgate.training.losses import Loss
 
 Rows = list[np.ndarray]  # a sequence each: (T_i, width)
@@ -86,11 +87,9 @@ class Engine:
             seed=1,
             **{**given, **options},
         )
-        order = np.arange(len(self.x), dtype=np.int64)
-        bounds = np.append(np.arange(0, len(self.x), batch_size), len(self.x)).astype(np.int64)
-        rates = np.full(len(bounds) - 1, rate)
-        result = trainer.epoch(self.samples(y), order, bounds, None, None, rates, 1e30)
-        return float(result[1])
+        batches = in_order(np.arange(len(self.x), dtype=np.int64), batch_size)
+        rates = np.full(len(batches), rate)
+        return float(trainer.epoch(self.samples(y), *batches, None, rates, 1e30)[1])
 
     def gradients(self) -> dict[str, np.ndarray]:
         return self.vector(self.net.get_gradients)

@@ -194,7 +194,7 @@ def threads_alive() -> int:
 @pytest.mark.usefixtures("threads")
 def test_any_number_of_threads_gives_the_same_bits(isa: str, case: str, reset_after: bool) -> None:
     """Sizes at which the pool is really used: on Linux its threads are counted."""
-    dropout = {"dropout": 0.3} if case == "dropout" else {}
+    dropout = {"head_dropout": 0.3} if case == "dropout" else {}
     hidden, inputs = (65, 17) if case == "odd" else (64, 33)
     spec = NetworkSpec.stacked(
         inputs, hidden, 2, readout="every", reset_after=reset_after, dense=(33,), **dropout

@@ -19,6 +19,7 @@ from headgate.spec import GRU, Dense, Last, NetworkSpec
 from headgate.training.loop import run_epochs
 from headgate.training.losses import Loss
 from headgate.training.options import FitOptions
+from headgate.training.sources import Table
 
 GOLDEN = Path(__file__).parent / "golden"
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -89,7 +90,13 @@ def test_sine_with_the_state_reset_every_epoch_is_another_figure(isa: str) -> No
 
     options = FitOptions(stateful=True, **SINE)
     history = run_epochs(
-        net._engine, table, options, network=net, seed=0, state=state, callbacks=[reset]
+        net._engine,
+        Table(table, options),
+        options,
+        network=net,
+        seed=0,
+        state=state,
+        callbacks=[reset],
     )
     net.state = kept[-1].reshape(1, 1, -1)
     check_sine(golden, "gru_reset", net, history.loss)

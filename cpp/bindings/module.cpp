@@ -15,6 +15,7 @@
 
 #include "network.h"
 #include "parallel.h"
+#include "stream.h"
 #include "trainer.h"
 
 namespace nb = nanobind;
@@ -402,7 +403,7 @@ nb::tuple epoch(TrainerHolder& self, const SamplesHolder& holder, Indices order,
   const EpochResult r = run(
       net, [&](StopFlag* stop) { return self.trainer.epoch(s, batches, carried, limit, stop); });
   raise_if_stopped(r.status);
-  return nb::make_tuple(status_name(r.status), r.loss, r.updates, r.last_loss);
+  return nb::make_tuple(status_name(r.status), r.loss, r.updates, r.last_loss, r.weight);
 }
 
 void bind_network(nb::module_& m) {
@@ -492,6 +493,34 @@ void bind_network(nb::module_& m) {
           },
           "samples"_a, "batch_size"_a, "loss"_a, "state"_a.none().noconvert())
       .def(
+          "observe",
+          [](Network& net, const SamplesHolder& holder, int64_t batch_size,
+             std::optional<FloatsOut> state, std::optional<LossRow> loss, Indices out_start,
+             const std::vector<std::tuple<int64_t, int, Array<float, 2>>>& looks) {
+            const Samples& s = holder.samples;
+            LossOptions options;
+            if (loss) options = loss_options(net, *loss);
+            require_samples(net, holder, loss ? &options : nullptr);
+            require(batch_size >= 1, "batch_size must be at least 1");
+            require(static_cast<int64_t>(out_start.shape(0)) == s.count, "out_start");
+            std::vector<Look> wanted;
+            for (const auto& [layer, which, out] : looks) {
+              require(layer >= 0 && layer < net.layer_count(), "no such layer");
+              const auto rows = static_cast<int64_t>(out.shape(0));
+              for (int64_t i = 0; i < s.count; ++i)
+                require(out_start.data()[i] >= 0 && out_start.data()[i] <= rows - s.length[i],
+                        "out is too short");
+              wanted.push_back({layer, which, out.data(), static_cast<int64_t>(out.shape(1))});
+            }
+            const float* in = require_state(net, state, s.count);
+            raise_if_stopped(run(net, [&](StopFlag* stop) {
+              return observe(&net, s, batch_size, in, loss ? &options : nullptr, out_start.data(),
+                             wanted, stop);
+            }));
+          },
+          "samples"_a, "batch_size"_a, "state"_a.none().noconvert(), "loss"_a.none(),
+          "out_start"_a.noconvert(), "looks"_a)
+      .def(
           "rollout",
           [](Network& net, Array<const float, 2> x, std::optional<FloatsOut> state,
              Array<float, 2> out) {
@@ -509,6 +538,66 @@ void bind_network(nb::module_& m) {
             }));
           },
           "x"_a.noconvert(), "state"_a.none().noconvert(), "out"_a.noconvert());
+}
+
+// The arrays that a stream reads from and writes to are given once: a step then costs no checks.
+struct StreamHolder {
+  nb::object source, own;  // both networks stay alive
+  Array<const float, 1> x;
+  Array<const int32_t, 1> tokens;
+  FloatsOut out;
+  Stream stream;
+};
+
+// The next step; false when x is not finite, and then nothing has happened.
+bool stream_step(StreamHolder& self) {
+  const float* x = self.x.data();
+  float sum = 0.0f;  // times zero: NaN as soon as one is not finite
+  for (size_t i = 0; i < self.x.shape(0); ++i) sum += 0.0f * x[i];
+  if (sum != 0.0f) return false;
+  Network& source = *nb::inst_ptr<Network>(self.source);
+  if (self.stream.version() != source.version())
+    run(source, [&](StopFlag*) {
+      self.stream.refresh(&source);
+      return true;
+    });
+  self.stream.step(x, self.tokens.data(), self.out.data());
+  return true;
+}
+
+void bind_stream(nb::module_& m) {
+  nb::class_<StreamHolder>(m, "Stream")
+      .def(
+          "__init__",
+          [](StreamHolder* self, nb::object source, nb::object own, Array<const float, 1> x,
+             Array<const int32_t, 1> tokens, FloatsOut out) {
+            const Network& net = nb::cast<Network&>(source);
+            Network& copy = nb::cast<Network&>(own);
+            require(copy.parameter_count() == net.parameter_count() &&
+                        copy.state_size() == net.state_size(),
+                    "own: built like source");
+            require(static_cast<int64_t>(x.shape(0)) == copy.input_size() &&
+                        static_cast<int64_t>(tokens.shape(0)) == copy.token_columns() &&
+                        static_cast<int64_t>(out.shape(0)) == copy.output_size(),
+                    "x: [I], tokens: [columns], out: [O]");
+            new (self) StreamHolder{source, own, x, tokens, out, Stream(&copy)};
+          },
+          "source"_a, "own"_a, "x"_a.noconvert(), "tokens"_a.noconvert(), "out"_a.noconvert())
+      .def("step", &stream_step)
+      .def(
+          "get_state",
+          [](StreamHolder& self, FloatsOut out) {
+            require(out.shape(0) == self.stream.state().size(), "size");
+            std::copy(self.stream.state().begin(), self.stream.state().end(), out.data());
+          },
+          "out"_a.noconvert())
+      .def(
+          "set_state",
+          [](StreamHolder& self, Floats values) {
+            require(values.shape(0) == self.stream.state().size(), "size");
+            std::copy_n(values.data(), values.shape(0), self.stream.state().begin());
+          },
+          "values"_a.noconvert());
 }
 
 void bind_training(nb::module_& m) {
@@ -579,5 +668,6 @@ NB_MODULE(_engine, m) {
       },
       "name"_a, "x"_a.noconvert());
   bind_network(m);
+  bind_stream(m);
   bind_training(m);
 }

@@ -29,6 +29,10 @@ class Dropout final : public Layer {
   void backward(const Pass& pass, const Io& io) override {
     if (!io.dx) return;
     const int64_t size = io.count * padded(pass.k, inputs_);
+    if (!pass.training) {
+      std::memcpy(io.dx, io.dy, bytes(size));
+      return;
+    }
     for (int64_t i = 0; i < size; ++i) io.dx[i] = io.dy[i] * mask_[i];
   }
 

@@ -389,7 +389,7 @@ class Recurrent final : public Layer {
   const float* seen_before(const Pass& pass, const Direction& d) const {
     const Rows& rows = pass.rows;
     const bool reverse = &d != directions_.data();
-    float* block = d.mask ? d.seen : d.states;
+    float* block = pass.training && d.mask ? d.seen : d.states;
     if (!rows.ragged) return reverse ? block + sequences_ * hp_ : block;
     const Track seen = track(block, reverse);
     for (int64_t t = 0; t < rows.steps; ++t) {

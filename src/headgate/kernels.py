@@ -170,12 +170,9 @@ class Engine:
 
     def __init__(self, spec: NetworkSpec) -> None:
         self.rows = lower(spec)
-        self.raw = _engine.Network(
-            spec.input_size,
-            len(spec.token_inputs),
-            self.rows,
-            output=OUTPUT_FUNCTIONS[spec.task],
-        )
+        output = OUTPUT_FUNCTIONS[spec.task]
+        tokens = len(spec.token_inputs)
+        self.raw = _engine.Network(spec.input_size, tokens, self.rows, output=output)
         self.output_size = spec.output_size
         self.shapes = spec.parameter_shapes()
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
@@ -218,6 +215,11 @@ class Engine:
         vector = np.empty(int(self.bounds[-1]), np.float32)
         self.raw.get_gradients(vector)
         return self.split(vector)
+
+
+def make_stream(spec: NetworkSpec, engine: Engine, x: Float32, tokens: Int32, out: Float32) -> Any:
+    """The engine's stream: each step reads ``x`` (I,) and ``tokens``, and writes ``out`` (O,)."""
+    return _engine.Stream(engine.raw, Engine(spec).raw, x, tokens, out)
 
 
 def make_samples(

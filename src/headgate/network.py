@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .checks import check_size
+from .checks import check_size, shown
 from .data.inputs import by_input, check_tokens, table_of
 from .data.samples import SampleTable, as_values, is_list_of_sequences
 from .errors import InputError
 from .kernels import Engine
+from .observe import Observable
 from .spec import Embedding, LayerSpec, NetworkSpec, Recurrent
 from .states import State, flatten, from_named, named, unflatten
+from .stream import Stream
 from .training.callbacks import Callback
 from .training.callbacks import early_stopping as stop_early
 from .training.history import History
 from .training.loop import EVALUATION_BATCH, run_epochs
 from .training.losses import LOSSES_OF_TASKS, Loss
 from .training.options import FitOptions
+from .training.sources import Chunks, Source, Table, is_chunks
 
 if TYPE_CHECKING:
     from .model_file import ModelFile
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 Float32 = npt.NDArray[np.float32]
 
 
-class Network:
+class Network(Observable):
     """A recurrent network that the engine trains and runs.
 
     ``Network(input_size=1, hidden_size=16, ...)`` is ``Network(NetworkSpec.stacked(...))``.
@@ -188,7 +191,8 @@ class Network:
         """Train on ``X`` and ``Y``; returns the history, which is also ``net.history``.
 
         Args:
-            X: (N, T, I), or (N, T) for one feature, or a list of (T_i, I), or a SampleTable. For a
+            X: (N, T, I), or (N, T) for one feature, or a list of (T_i, I), or a SampleTable; or
+                chunks of all these (below). For a
                 network that reads tokens, integers (N, T) or a list of (T_i,); a dict of these by
                 input name ({"x": ..., "tokens": ...}) for one with several inputs.
             Y: (N, T, O) for ``readout="every"``, (N, O) or (N,) for the others; for
@@ -242,6 +246,19 @@ class Network:
         (truncated back-propagation through time). Every fit begins its shuffling and its dropout
         from the network's seed anew; for other orders call it once with more epochs.
 
+        **Long sequences.** With ``bptt_steps=100`` every sequence is cut into pieces of that many
+        steps, and each piece of a batch is an update: the state goes on from piece to piece,
+        gradients stop at the cuts, and every sequence begins with zeros. Memory grows with the
+        piece, not with the sequence. It needs ``readout="every"``. Dropout masks that last for a
+        sequence last for a piece.
+
+        **Data larger than memory.** float32 arrays that are memory-mapped (``numpy.memmap``,
+        ``numpy.load(..., mmap_mode="r")``) are read where they lie; other types are converted,
+        which makes a copy. Or ``fit(chunks)``, where chunks is a function that returns a fresh
+        iterator of ``(X, Y)`` or ``(X, Y, lengths)``, or something to be iterated over in every
+        epoch: samples are shuffled within a chunk, a batch ends with it, and two chunks are in
+        memory at most beside what the iterator holds. Validation data are arrays, run whole.
+
         Raises:
             InputError: data or options do not fit; nothing is changed.
             DivergenceError: the loss left the sensible; the weights are those with which the
@@ -256,7 +273,14 @@ class Network:
             unknown = sorted(set(options) - set(known))
             raise InputError(f"fit has no option {unknown}; it has {known}") from None
         loss = settings.loss_options()
-        table = self._table(X, Y, lengths, loss)
+        source: Source
+        if Y is None and is_chunks(X):
+            source, samples = self._chunks(X, lengths, settings, loss), 0
+        else:
+            table = self._table(X, Y, lengths, loss)
+            if settings.bptt_steps is not None:
+                self._check_truncation()
+            source, samples = Table(table, settings), len(table)
         validation = self._validation_table(validation_data, loss)
         used: list[Any] = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
         for callback in used:
@@ -266,13 +290,13 @@ class Network:
                 )
         if early_stopping is not None:
             used.append(stop_early(early_stopping))
-        carried = self._carried_state(settings, len(table), state)
+        carried = self._carried_state(settings, samples, state)
         history = History()  # not self.history: a callback or another thread may fit meanwhile
         before, self.history = self.history, history
         try:
             run_epochs(
                 self._engine,
-                table,
+                source,
                 settings,
                 network=self,
                 seed=self.seed,
@@ -325,6 +349,42 @@ class Network:
             return self._flatten(state, settings.batch_size)
         return np.zeros(int(self._engine.raw.state_size) * settings.batch_size, np.float32)
 
+    def _chunks(self, X: Any, lengths: Any, settings: FitOptions, loss: Loss) -> Chunks:
+        """The source for chunks (X, Y) or (X, Y, lengths) that are read one by one."""
+        if lengths is not None:
+            raise InputError("with chunks, lengths are part of each: (X, Y, lengths)")
+        if settings.stateful:
+            raise InputError(
+                "stateful=True needs all samples at once; with chunks use bptt_steps, which begins "
+                "every sequence with a state of zeros"
+            )
+        if settings.learning_rates().by_update:
+            what = "warmup_epochs" if settings.warmup_epochs else f"schedule={settings.schedule!r}"
+            raise InputError(
+                f"{what} must know how many updates an epoch has, and chunks do not say; use "
+                "'constant', 'step' or 'plateau' without warm-up"
+            )
+        if settings.bptt_steps is not None:
+            self._check_truncation()
+
+        def table_of_chunk(chunk: Any) -> SampleTable:
+            if not isinstance(chunk, (tuple, list)) or len(chunk) not in (2, 3):
+                raise InputError(f"expected (X, Y) or (X, Y, lengths), got {shown(chunk)}")
+            return self._table(chunk[0], chunk[1], chunk[2] if len(chunk) == 3 else None, loss)
+
+        return Chunks(X, settings, table_of_chunk)
+
+    def _check_truncation(self) -> None:
+        """Raise InputError unless sequences can be cut and continued."""
+        if not self._stacks():
+            raise InputError("bptt_steps needs a recurrent layer, and this network has none")
+        self._refuse_backward("bptt_steps carries states")
+        if self.spec.pooled:
+            raise InputError(
+                f"bptt_steps needs a target at every step, but readout={self.spec.readout!r} has "
+                "one for a whole sequence; use readout='every', or shorter sequences"
+            )
+
     def _refuse_backward(self, what: str) -> None:
         """Raise InputError if a layer reads time backwards, where ``what`` goes forward only."""
         for stack in self._stacks():
@@ -340,7 +400,8 @@ class Network:
         if loss is not None:
             loss.check_network(self.spec.task, outputs)
             wanted = loss.targets_of(outputs)
-        if wanted < outputs and wanted == 1 and _is_one_hot(Y, outputs, self.spec.readout):
+        at = "last" if self.spec.pooled else "every"
+        if wanted < outputs and wanted == 1 and _is_one_hot(Y, outputs, at):
             raise InputError(
                 f"Y has shape {np.shape(Y)}, but classes are given by their numbers, "
                 f"0 to {outputs - 1}; pass Y.argmax(axis=-1)"
@@ -527,6 +588,15 @@ class Network:
         self._engine.raw.rollout(np.ascontiguousarray(x), flat, out)
         return out
 
+    def stream(self) -> Stream:
+        """A live :class:`Stream` over one sequence, which begins with a state of zeros.
+
+        Raises:
+            InputError: the network cannot run step by step: it is bidirectional, or its read-out
+                needs the whole sequence (mean, max, attention).
+        """
+        return Stream(self.spec, self._engine)
+
     def summary(self) -> Summary:
         """Layers, shapes and parameters; ``print(net.summary())``."""
         from .summary import summarize  # imported where used: it costs `import headgate` nothing
@@ -595,7 +665,7 @@ def _initial(
     return rng.uniform(-bound, bound, shape)
 
 
-def _is_one_hot(Y: Any, outputs: int, readout: str) -> bool:
+def _is_one_hot(Y: Any, outputs: int, at: str) -> bool:
     """Whether Y has a column for each class where one number is wanted."""
     shape = np.shape(Y) if isinstance(Y, np.ndarray) else ()
-    return len(shape) == (3 if readout == "every" else 2) and shape[-1] == outputs
+    return len(shape) == (3 if at == "every" else 2) and shape[-1] == outputs

@@ -152,12 +152,12 @@ def forecast_axes(
     axes.plot(when, np.concatenate([past[-1:], forecast]), color=BLUE, linewidth=2, zorder=4)
     labels.append((float(forecast[-1]), name, BLUE))
 
-    _style(axes, title, series.time_name, series.value_name)
+    style(axes, title, series.time_name, series.value_name)
     _time_ticks(axes, when)
     axes.margins(x=0.01)
     if backtest:
         axes.legend(loc="best", frameon=False, fontsize=_DIRECT, labelcolor="linecolor")
-    _direct_labels(axes, labels)
+    direct_labels(axes, labels)
     tidy_text(axes)
     return axes
 
@@ -204,7 +204,7 @@ def history_axes(
         if len(finite):
             labels.append((float(finite[-1]), name, color))
     seen = np.concatenate([c[np.isfinite(c)] for c in curves.values()])
-    _style(axes, "", "epoch", "loss")
+    style(axes, "", "epoch", "loss")
     if len(seen) and seen.min() > 0 and seen.max() > 20 * seen.min():
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -219,7 +219,7 @@ def history_axes(
         axes.plot([best_epoch + 1], [best], "o", color=PALETTE[1], markersize=6, zorder=5)
         note = f"best validation {best:.3g}, epoch {best_epoch + 1}"
         axes.set_title(note, loc="right", fontsize=_DIRECT, color=PALETTE[1])
-    _direct_labels(axes, labels)
+    direct_labels(axes, labels)
     tidy_text(axes)
     return axes
 
@@ -242,10 +242,10 @@ def rollout_axes(
         path = np.asarray(path, dtype=np.float64)
         axes.plot(np.arange(1, len(path) + 1), path, color=color, linewidth=1.8, zorder=3)
         labels.append((float(path[-1]), name, color))
-    _style(axes, title, xlabel, ylabel)
+    style(axes, title, xlabel, ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.margins(x=0.01)
-    _direct_labels(axes, labels)
+    direct_labels(axes, labels)
     tidy_text(axes)
     return axes
 
@@ -285,7 +285,7 @@ def _render(figure: Figure, kind: str, dpi: int) -> bytes:
     return buffer.getvalue()
 
 
-def _style(axes: Axes, title: object, xlabel: str, ylabel: str) -> None:
+def style(axes: Axes, title: object, xlabel: str, ylabel: str) -> None:
     axes.set_title(_short(title), loc="left", fontsize=_TITLE, fontweight="bold", color=INK, pad=10)
     axes.set_xlabel(_short(xlabel), fontsize=_LABEL, color=INK)
     axes.set_ylabel(_short(ylabel, 45), fontsize=_LABEL, color=INK)
@@ -314,7 +314,7 @@ def _time_ticks(axes: Axes, when: Array) -> None:
     axes.ticklabel_format(axis="y", useOffset=False, scilimits=(-4, 7))
 
 
-def _direct_labels(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
+def direct_labels(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
     """Write (value, text, colour) right of the axes at their values, kept apart."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)  # the labels stand by these limits

@@ -230,15 +230,27 @@ def as_values(name: str, value: Any) -> Float32:
         suspicious = not math.isfinite(np.add.reduce(result, axis=None))
     if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
         bad = np.ma.getmaskarray(array)
-    elif suspicious and not np.isfinite(result).all():
-        bad = ~np.isfinite(result)
+    elif suspicious and (first := _first_not_finite(result.reshape(-1))) is not None:
+        bad = None
+        place = tuple(int(i) for i in np.unravel_index(first, result.shape))
     else:
         return result
-    place = tuple(int(i) for i in np.argwhere(bad)[0])
+    if bad is not None:
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
     raise InputError(
         f"{name} has a value that is not finite{f' at index {place}' if place else ''}: "
         f"{array[place]!r}; fill or drop missing values first"
     )
+
+
+def _first_not_finite(flat: Float32) -> int | None:
+    """Where the first NaN or infinity stands; block by block, for arrays larger than memory."""
+    block = 1 << 20
+    for begin in range(0, flat.size, block):
+        finite = np.isfinite(flat[begin : begin + block])
+        if not finite.all():
+            return begin + int(np.argmin(finite))
+    return None
 
 
 def from_arrays(

@@ -19,6 +19,7 @@ from .history import History
 from .options import FitOptions
 from .progress import Progress
 from .schedules import Plateau
+from .sources import Source
 
 Float32 = npt.NDArray[np.float32]
 
@@ -40,7 +41,7 @@ def _diverged(options: FitOptions, epoch: int, update: int, loss: float) -> Dive
 
 def run_epochs(
     engine: Engine,
-    table: SampleTable,
+    source: Source,
     options: FitOptions,
     *,
     network: Any,
@@ -52,10 +53,11 @@ def run_epochs(
     history: History | None = None,
     publish_state: Callable[[Float32 | None], None] = lambda state: None,
 ) -> History:
-    """Train ``engine`` on ``table``; returns the history.
+    """Train ``engine`` on what ``source`` hands out; returns the history.
 
     Args:
-        state: flat carried state, updated in place, or None to begin every batch with zeros.
+        state: flat carried state of a stateful fit, updated in place; None to begin every batch,
+            or with ``bptt_steps`` every sequence, with zeros.
         history: filled while training, so that an interrupted fit leaves what it did.
         publish_state: called with the carried state when it changes by more than an update.
 
@@ -64,7 +66,6 @@ def run_epochs(
         KeyboardInterrupt: Ctrl-C; the weights are those after the last whole update.
     """
     history = History() if history is None else history
-    samples = table.to_engine()
     checks = validation.to_engine() if validation is not None else None
     loss_options = options.loss_options()
     trainer = make_trainer(
@@ -82,10 +83,11 @@ def run_epochs(
         row = loss_options.engine_row()
         return float(engine.raw.evaluate(samples, EVALUATION_BATCH, row, None))
 
-    order = np.arange(len(table), dtype=np.int64)
-    bounds = np.append(np.arange(0, len(table), options.batch_size), len(table)).astype(np.int64)
-    batches = len(bounds) - 1
-    schedule = options.learning_rates()
+    carried = state
+    if options.bptt_steps is not None:
+        carried = np.zeros(int(engine.raw.state_size) * options.batch_size, np.float32)
+    table = source.first.table
+    pace = _Pace(options)
     plateau = Plateau(options.plateau_factor, options.plateau_patience)
     warmed_up = math.ceil(options.warmup_epochs)
     rng = np.random.default_rng(seed)
@@ -106,14 +108,18 @@ def run_epochs(
     try:
         with Progress(options.epochs, "training", progress) as bar:
             for epoch in range(options.epochs):
-                if options.shuffle:
-                    rng.shuffle(order)
-                rates = schedule.rates(epoch * batches, batches, batches, plateau.factor)
-                status, loss, updates, last_loss = trainer.epoch(
-                    samples, order, bounds, None, state, rates, limit
-                )
-                if status != "done":
-                    raise _diverged(options, epoch, updates, last_loss)
+                total = weight = 0.0
+                for part in source.parts():
+                    batches = part.batches(rng)
+                    rates = pace.rates(epoch, len(batches), plateau.factor)
+                    status, loss, updates, last_loss, counted = trainer.epoch(
+                        part.samples, *batches, carried, rates, limit
+                    )
+                    if status != "done":
+                        raise _diverged(options, epoch, updates, last_loss)
+                    total, weight = total + loss * counted, weight + counted
+                    del part  # not in memory while the next chunk is read
+                loss = total / weight if weight else 0.0
                 losses.append(loss)
                 if checks is not None:
                     val_losses.append(measured(checks))
@@ -137,7 +143,7 @@ def run_epochs(
         # The last update has no later loss that would show what it did.
         last_loss = measured(first)
         if not last_loss <= limit:
-            trainer.restore(state)
+            trainer.restore(carried)
             raise _diverged(options, len(losses) - 1, updates, last_loss)
     finally:
         history.seconds = time.perf_counter() - begin
@@ -147,6 +153,23 @@ def run_epochs(
             best.restore(engine, state)
         publish_state(state)
     return history
+
+
+class _Pace:
+    """The learning rates of the updates to come."""
+
+    def __init__(self, options: FitOptions) -> None:
+        self._schedule = options.learning_rates()
+        # Only a rate that changes from update to update must know how many make an epoch. It is
+        # the number in the first epoch: cuts of sequences of many lengths make a few more or less.
+        self._by_update = self._schedule.by_update
+        self._per_epoch = 0
+
+    def rates(self, epoch: int, count: int, factor: float) -> npt.NDArray[np.float64]:
+        if not self._by_update:
+            return np.repeat(self._schedule.rates(epoch, 1, 1, factor), count)
+        self._per_epoch = self._per_epoch or count
+        return self._schedule.rates(epoch * self._per_epoch, count, self._per_epoch, factor)
 
 
 class _Best:

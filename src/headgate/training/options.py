@@ -45,6 +45,7 @@ class FitOptions:
     plateau_factor: float = 0.1
     plateau_patience: int = 10
     warmup_epochs: float = 0.0
+    bptt_steps: int | None = None
 
     def __post_init__(self) -> None:
         check_flags(shuffle=self.shuffle, stateful=self.stateful)
@@ -55,6 +56,13 @@ class FitOptions:
         for name in ("quantiles", "class_weights", "label_smoothing", "ignore_index"):
             object.__setattr__(self, name, getattr(loss, name))
         self.learning_rates()
+        if self.bptt_steps is not None:
+            check_size("bptt_steps", self.bptt_steps, maximum=1 << 31)
+            if self.stateful:
+                raise InputError(
+                    "bptt_steps cuts every sequence by itself and begins it with a state of zeros; "
+                    "stateful=True goes on from sample to sample; leave one of them out"
+                )
         if self.stateful and self.shuffle:
             raise InputError(
                 "stateful=True carries the state from batch to batch in order; "

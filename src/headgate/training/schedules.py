@@ -87,6 +87,11 @@ class Schedule:
         """Epochs that a cosine or a cycle takes, warm-up included."""
         return int(self.epochs if self.schedule_epochs is None else self.schedule_epochs)
 
+    @property
+    def by_update(self) -> bool:
+        """Whether the rate changes within an epoch."""
+        return self.name in ("cosine", "one_cycle") or self.warmup_epochs > 0
+
     def rates(self, begin: int, count: int, per_epoch: int, factor: float = 1.0) -> Float64:
         """(count,) learning rates of the updates ``begin``, ``begin + 1``, ...
 
