@@ -112,15 +112,16 @@ Io Network::io(Slot& slot, const Rows& rows) {
 }
 
 const float* Network::forward(const Rows& rows, const State<const float>& state, bool training,
-                              const RandomKey& random, StopFlag* stop) {
+                              const RandomKey& random, StopFlag* stop, bool keep) {
   if (!packed_) {
     for (Slot& slot : slots_)
       slot.layer->pack(*kernels_, parameters_.data(),
                        {training_, training_ && input_gradient(slot)});
     packed_ = true;
   }
-  const Pass pass{*kernels_,         rows, training, random, stop, parameters_.data(),
-                  gradients_.data(), false};
+  const Pass pass{
+      *kernels_,        rows, training, random, stop, parameters_.data(), gradients_.data(),
+      training || keep, false};
   State<const float> block = state;
   for (Slot& slot : slots_) {
     Layer& layer = *slot.layer;
@@ -177,14 +178,8 @@ void Network::add_spare_gradients(Slot& slot, int64_t count) {
 
 void Network::backward(const Rows& rows, const RandomKey& random, StopFlag* stop,
                        bool keep_hidden_gradients) {
-  const Pass pass{*kernels_,
-                  rows,
-                  !keep_hidden_gradients,
-                  random,
-                  stop,
-                  parameters_.data(),
-                  gradients_.data(),
-                  keep_hidden_gradients};
+  const Pass pass{*kernels_,         rows, !keep_hidden_gradients, random, stop, parameters_.data(),
+                  gradients_.data(), true, keep_hidden_gradients};
   for (size_t i = slots_.size(); i-- > 0;) {
     Slot& slot = slots_[i];
     if (!slot.learns) continue;

@@ -67,8 +67,10 @@ class Network {
   // Rows of output: sequences when pooled, else all rows.
   int64_t output_count(const Rows& rows) const { return pooled() ? rows.sequences : rows.total; }
 
+  // keep: layers can show what they did, and backward() may follow, without dropout. It needs a
+  // workspace for training.
   const float* forward(const Rows& rows, const State<const float>& state, bool training,
-                       const RandomKey& random, StopFlag* stop);
+                       const RandomKey& random, StopFlag* stop, bool keep = false);
   void get_state(const Rows& rows, const State<float>& state) const;
   // One row as forward() left it, as a prediction [O].
   void to_prediction(const float* y, float* prediction) const;

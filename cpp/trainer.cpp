@@ -184,18 +184,18 @@ EpochResult Trainer::epoch(const Samples& samples, const Batches& batches,
 namespace {
 
 // Calls body(rows, first, output) for every batch of samples in order, without learning.
-// `backward`: whether the body goes on with a backward pass.
+// `keep`: whether the body looks into layers, or goes on with a backward pass.
 template <class Body>
 Status for_batches(Network* net, const Samples& samples, int64_t batch_size, const float* state,
-                   AlignedFloats* targets, bool backward, StopFlag* stop, Body body) {
+                   AlignedFloats* targets, bool keep, StopFlag* stop, Body body) {
   Rows rows;
   std::vector<int64_t> batch_samples, order(static_cast<size_t>(samples.count));
   std::iota(order.begin(), order.end(), int64_t{0});
   for (int64_t first = 0; first < samples.count; first += batch_size) {
     const int64_t size = std::min(batch_size, samples.count - first);
-    gather(samples, order.data() + first, size, backward, net, &rows, targets, &batch_samples);
+    gather(samples, order.data() + first, size, keep, net, &rows, targets, &batch_samples);
     const float* y = net->forward(rows, {state, samples.count, first}, false,
-                                  {0, 0, batch_samples.data()}, stop);
+                                  {0, 0, batch_samples.data()}, stop, keep);
     if (stop && stop->poll()) return Status::stopped;
     body(rows, first, y);
   }
@@ -241,6 +241,21 @@ Status predict(Network* net, const Samples& samples, int64_t batch_size, const f
         });
         if (state_out) net->get_state(rows, {state_out, samples.count, first});
       });
+}
+
+Status predict_dense(Network* net, const float* x, int64_t count, int64_t steps, int64_t batch_size,
+                     float* out, StopFlag* stop) {
+  std::vector<int64_t> start(static_cast<size_t>(count)), length(start.size(), steps);
+  for (int64_t i = 0; i < count; ++i) start[i] = i * steps;
+  std::vector<int64_t> out_start(start.size());
+  for (int64_t i = 0; i < count; ++i) out_start[i] = net->pooled() ? i : start[i];
+  Samples samples;
+  samples.count = count;
+  samples.x = x;
+  samples.columns = net->input_size();
+  samples.start = start.data();
+  samples.length = length.data();
+  return predict(net, samples, batch_size, nullptr, nullptr, out_start.data(), out, stop);
 }
 
 namespace {
@@ -290,7 +305,7 @@ Status observe(Network* net, const Samples& samples, int64_t batch_size, const f
   AlignedFloats targets;
   bool stopped = false;
   const Status status =
-      for_batches(net, samples, batch_size, state, loss ? &targets : nullptr, loss != nullptr, stop,
+      for_batches(net, samples, batch_size, state, loss ? &targets : nullptr, true, stop,
                   [&](const Rows& rows, int64_t first, const float* y) {
                     if (loss) {
                       own_loss_gradients(*loss, samples, rows, y, targets, net);

@@ -118,6 +118,11 @@ Status observe(Network* net, const Samples& samples, int64_t batch_size, const f
                const LossOptions* loss, const int64_t* out_start, const std::vector<Look>& looks,
                StopFlag* stop);
 
+// The same for samples of equal lengths that lie one behind the other: x [count, steps, I],
+// beginning with zero states; out [count, steps, O], or [count, O].
+Status predict_dense(Network* net, const float* x, int64_t count, int64_t steps, int64_t batch_size,
+                     float* out, StopFlag* stop);
+
 // Runs x [steps0, I] from `state` ([per recurrent layer][1, H], updated; null when the network has
 // none), then feeds the last prediction back until `steps` predictions lie in out [steps, O].
 Status rollout(Network* net, const float* x, int64_t steps0, int64_t steps, float* state,

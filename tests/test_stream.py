@@ -65,7 +65,9 @@ def test_tokens_and_values(isa: str) -> None:
     assert np.array_equal(got, net.predict(tokens[None])[0])
     both = make(vocabulary=6, embedding_size=3)
     stream = both.stream()
-    got = [stream.step({"x": row, "tokens": int(token)}) for row, token in zip(x, tokens)]
+    got = [
+        stream.step({"x": row, "tokens": int(token)}) for row, token in zip(x, tokens, strict=True)
+    ]
     assert np.array_equal(got, both.predict({"x": x[None], "tokens": tokens[None]})[0])
 
 

@@ -7,6 +7,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <stdexcept>
@@ -225,6 +226,14 @@ void require_samples(const Network& net, const SamplesHolder& holder, const Loss
   const int64_t outputs = net.output_size(), per_target = loss->outputs_per_target(outputs);
   require(outputs % per_target == 0 && s.outputs == outputs / per_target,
           "the targets' width is not the network's output size");
+}
+
+// Whether the squares of all values have a finite sum; larger values are left to another check.
+bool all_finite(const float* x, int64_t size) {
+  const int64_t whole = size / kAlignment * kAlignment;
+  double total = kernels().sum_of_squares(x, whole);
+  for (int64_t i = whole; i < size; ++i) total += static_cast<double>(x[i]) * x[i];
+  return std::isfinite(total);
 }
 
 float* require_state(const Network& net, std::optional<FloatsOut>& state, int64_t rows) {
@@ -477,6 +486,25 @@ void bind_network(nb::module_& m) {
           },
           "samples"_a, "batch_size"_a, "state_in"_a.none().noconvert(),
           "state_out"_a.none().noconvert(), "out_start"_a.noconvert(), "out"_a.noconvert())
+      // What most callers have, without the way over samples; false when x is not finite.
+      .def(
+          "predict_dense",
+          [](Network& net, Array<const float, 3> x, int64_t batch_size, Array<float, 3> out) {
+            const auto count = static_cast<int64_t>(x.shape(0));
+            const auto steps = static_cast<int64_t>(x.shape(1));
+            require(net.token_columns() == 0 && count >= 1 && steps >= 1 && batch_size >= 1 &&
+                        static_cast<int64_t>(x.shape(2)) == net.input_size(),
+                    "x: [samples, steps, inputs]");
+            require(out.shape(0) == x.shape(0) && (net.pooled() || out.shape(1) == x.shape(1)) &&
+                        static_cast<int64_t>(out.shape(2)) == net.output_size(),
+                    "out: [samples, steps or 1, outputs]");
+            if (!all_finite(x.data(), static_cast<int64_t>(x.size()))) return false;
+            raise_if_stopped(run(net, [&](StopFlag* stop) {
+              return predict_dense(&net, x.data(), count, steps, batch_size, out.data(), stop);
+            }));
+            return true;
+          },
+          "x"_a.noconvert(), "batch_size"_a, "out"_a.noconvert())
       .def(
           "evaluate",
           [](Network& net, const SamplesHolder& holder, int64_t batch_size, const LossRow& loss,

@@ -31,12 +31,12 @@ struct Step {
   const float *mask, *bias_hidden;
   float *normed, *scale, *raw;
   float *above, *grad, *grad_c, *through, *scratch;  // backward
-  bool masked, keep_total;
+  bool masked, keep, keep_total;
   explicit HEADGATE_METHOD Step(const Run& run)
       : padded(run.a.padded),
         gate_row(run.a.gate_row),
-        gates(run.a.gates + run.row * gate_row),
-        inner(run.a.inner + run.row * padded),
+        gates(run.a.gates + (run.row - run.a.origin) * gate_row),
+        inner(run.a.inner + (run.row - run.a.origin) * padded),
         h(run.a.state + run.before * padded),
         seen(run.a.seen + run.before * padded),
         c(run.a.memory + run.before * padded),
@@ -45,15 +45,16 @@ struct Step {
         c_after(run.a.memory + run.after * padded),
         mask(run.a.mask + run.sequence * padded),
         bias_hidden(run.a.bias_hidden),
-        normed(run.a.normed + run.row * gate_row),
-        scale(run.a.scale + run.row * 4),
-        raw(run.a.raw + run.row * gate_row),
+        normed(run.a.normed + (run.row - run.a.origin) * gate_row),
+        scale(run.a.scale + (run.row - run.a.origin) * 4),
+        raw(run.a.raw + (run.row - run.a.origin) * gate_row),
         above(run.a.grad_out + run.row * padded),
         grad(run.a.grad_state + run.sequence * padded),
         grad_c(run.a.grad_memory + run.sequence * padded),
         through(run.a.grad_seen + run.sequence * padded),
         scratch(run.a.scratch + run.sequence * padded),
         masked(run.a.mask != nullptr),
+        keep(run.a.keep),
         keep_total(run.a.keep_total) {}
 };
 
@@ -124,6 +125,7 @@ struct GruPart {
       float* g = s.gates + (row + i / P) * s.gate_row + u + i % P * kLanes;
       const int64_t at = (row + i / P) * s.padded + u + i % P * kLanes;
       new_state(s, at, blend(z[i], n[i], load(s.h + at)));
+      if (!s.keep) continue;
       store(g, r[i]);
       store(g + s.padded, z[i]);
       store(g + 2 * s.padded, n[i]);
@@ -200,9 +202,10 @@ struct LstmPart {
     for (int i = 0; i < R * P; ++i) {
       float* to = s.gates + (row + i / P) * s.gate_row + u + i % P * kLanes;
       const int64_t at = (row + i / P) * s.padded + u + i % P * kLanes;
+      new_state(s, at, mul(acc[i / P][i % P * 4 + 3], c[i]));
+      if (!s.keep) continue;
       for (int k = 0; k < 4; ++k) store(to + k * s.padded, acc[i / P][i % P * 4 + k]);
       store(s.inner + at, c[i]);
-      new_state(s, at, mul(acc[i / P][i % P * 4 + 3], c[i]));
     }
   }
 };

@@ -51,7 +51,8 @@ struct Pass {
   RandomKey random;
   StopFlag* stop;  // may be null
   const float* parameters;
-  float* gradients;            // training: every layer writes its own segments whole
+  float* gradients;  // training: every layer writes its own segments whole
+  bool keep;  // values within layers stay after forward(), for backward() or view(): needs room
   bool keep_hidden_gradients;  // recurrent layers leave dLoss/dh of every step in dy
 };
 
@@ -118,7 +119,8 @@ class Layer {
   virtual void get_state(const Kernels&, const Rows&, const State<float>&) const {}
   // Of a layer that reads tokens: they must lie in [0, vocabulary()).
   virtual int64_t vocabulary() const { return 0; }
-  // What the layer did in the last pass; `which` counts its quantities. Null data: no such thing.
+  // What the layer did in the last pass that kept it; `which` counts its quantities. Null data: no
+  // such thing.
   virtual View view(const Kernels&, const Rows&, int /*which*/) const { return {nullptr, 0, 0}; }
 
  protected:

@@ -15,14 +15,20 @@ double row_cost(int64_t gates, int64_t hidden, int64_t padded) {
 }
 
 constexpr int64_t kNearFloats =
-    1 << 16;                       // of input projections, that stay in the second-level cache
-constexpr double kNormCost = 0.5;  // nanoseconds for one value that is normalised
+    1 << 16;                        // of input projections, that stay in the second-level cache
+constexpr double kBlockCost = 2e7;  // nanoseconds between two looks at the stop flag
+constexpr double kNormCost = 0.5;   // nanoseconds for one value that is normalised
 
 // What a cell carries through time: values before the first step of every sequence, and after every
 // step.
 struct Track {
   float *initial, *out;
 };
+
+// Rows of `width` floats that stay near, at least those of one step.
+int64_t near_rows(int64_t sequences, int64_t width) {
+  return std::max(kNearFloats / width / sequences, int64_t{1}) * sequences;
+}
 
 // One direction: where its parameters begin, and its part of the workspace.
 struct Direction {
@@ -77,17 +83,20 @@ class Recurrent final : public Layer {
       arena->want(&d.bias_in, all);
       arena->want(&d.packed, all * h);
       arena->want(&d.bias_hidden, hp);
-      arena->want(&d.gates, rows * all);
-      arena->want(&d.inner, rows * hp);
+      // A prediction needs them for a block of steps at a time; see forward().
+      const int64_t kept =
+          use.training ? rows : std::min(rows, std::max(kNearFloats / all, sequences));
+      arena->want(&d.gates, kept * all);
+      arena->want(&d.inner, kept * hp);
       arena->want(&d.states, (sequences + rows) * hp);
       if (cell_ == Cell::lstm) arena->want(&d.memories, (sequences + rows) * hp);
       if (options_.layer_norm) {
         arena->want(&d.gain_in, all);
         arena->want(&d.gain, all);
-        arena->want(&d.normed_in, rows * all);
-        arena->want(&d.normed, rows * all);
-        arena->want(&d.scale_in, rows * 4);
-        arena->want(&d.scale, rows * 4);
+        arena->want(&d.normed_in, kept * all);
+        arena->want(&d.normed, kept * all);
+        arena->want(&d.scale_in, kept * 4);
+        arena->want(&d.scale, kept * 4);
       }
       if (!use.training) continue;
       arena->want(&d.packed_back, gates_ * h * hp);
@@ -143,14 +152,15 @@ class Recurrent final : public Layer {
     for (Direction& d : directions_)
       if (pass.training && d.mask) draw_mask(pass, &d);
     // A few steps are projected at a time, and used while they are near.
-    const int64_t near = kNearFloats / (sequences_ * gates_ * hp_);
-    over_time(pass, io, 1.0, std::max<int64_t>(near, 1), k.cell_forward,
-              [&](const CellArgs& args, const Direction& d) {
-                const int64_t from = args.reverse ? args.steps - args.last : args.first;
-                const int64_t to = args.reverse ? args.steps - args.first : args.last;
-                project(pass, io, d, args.offset[from],
-                        args.offset[to - 1] + args.count[to - 1] - args.offset[from]);
-              });
+    const int64_t most = near_rows(sequences_, gates_ * hp_) / sequences_;
+    over_time(pass, io, 1.0, most, k.cell_forward, [&](CellArgs* args, const Direction& d) {
+      const int64_t from = args->reverse ? args->steps - args->last : args->first;
+      const int64_t to = args->reverse ? args->steps - args->first : args->last;
+      const int64_t first = args->offset[from];
+      if (!pass.keep) args->origin = first;
+      project(pass, io, d, first, args->offset[to - 1] + args->count[to - 1] - first,
+              first - args->origin);
+    });
     if (directions_.size() == 1) return;
     const int64_t width = padded(k, outputs_);
     for (const Direction& d : directions_) {
@@ -172,7 +182,7 @@ class Recurrent final : public Layer {
         std::memcpy(d.grad_out + row * hp_, io.dy + row * width + first, bytes(hidden_));
     }
     over_time(pass, io, 1.5, pass.rows.steps, pass.k.cell_backward,
-              [](const CellArgs&, const Direction&) {});
+              [](CellArgs*, const Direction&) {});
     if (pass.stop && pass.stop->stopped()) return;
     for (Direction& d : directions_) parameter_gradients(pass, io, d);
   }
@@ -256,52 +266,53 @@ class Recurrent final : public Layer {
     for (int64_t at = 0; at < sequences_ * hp_; ++at) to[at] = from[at] * d->mask[at];
   }
 
-  CellArgs arguments(const Pass& pass, const Io& io, const Direction& d) const {
+  void arguments(const Pass& pass, const Io& io, const Direction& d, CellArgs* args) const {
     const bool reverse = &d != directions_.data(), masked = pass.training && d.mask;
-    CellArgs args{};
-    args.cell = cell_;
-    args.reverse = reverse;
-    args.hidden = hidden_;
-    args.padded = hp_;
-    args.gate_row = gates_ * hp_;
-    args.steps = pass.rows.steps;
-    args.count = pass.rows.count.data();
-    args.offset = pass.rows.offset.data();
-    args.gates = d.gates;
-    args.inner = d.inner;
-    args.initial = reverse ? total_ : 0;
-    args.lead = reverse ? 0 : sequences_;
-    args.state = d.states;
-    args.seen = masked ? d.seen : d.states;
-    args.memory = d.memories;
-    args.mask = masked ? d.mask : nullptr;
-    args.packed = d.packed;
-    args.bias_hidden = d.bias_hidden;
-    args.packed_back = d.packed_back;
-    args.grad_out = directions_.size() == 1 ? io.dy : d.grad_out;
-    args.keep_total = pass.keep_hidden_gradients;
-    args.grad_state = d.grad_state;
-    args.grad_memory = d.grad_memory;
-    args.grad_seen = d.grad_seen;
-    args.scratch = d.scratch;
-    args.gain = d.gain;
-    args.normed = d.normed;
-    args.scale = d.scale;
-    args.raw = d.raw;
-    return args;
+    args->cell = cell_;
+    args->reverse = reverse;
+    args->hidden = hidden_;
+    args->padded = hp_;
+    args->gate_row = gates_ * hp_;
+    args->steps = pass.rows.steps;
+    args->count = pass.rows.count.data();
+    args->offset = pass.rows.offset.data();
+    args->keep = pass.keep;
+    args->origin = 0;
+    args->gates = d.gates;
+    args->inner = d.inner;
+    args->initial = reverse ? total_ : 0;
+    args->lead = reverse ? 0 : sequences_;
+    args->state = d.states;
+    args->seen = masked ? d.seen : d.states;
+    args->memory = d.memories;
+    args->mask = masked ? d.mask : nullptr;
+    args->packed = d.packed;
+    args->bias_hidden = d.bias_hidden;
+    args->packed_back = d.packed_back;
+    args->grad_out = directions_.size() == 1 ? io.dy : d.grad_out;
+    args->keep_total = pass.keep_hidden_gradients;
+    args->grad_state = d.grad_state;
+    args->grad_memory = d.grad_memory;
+    args->grad_seen = d.grad_seen;
+    args->scratch = d.scratch;
+    args->gain = d.gain;
+    args->normed = d.normed;
+    args->scale = d.scale;
+    args->raw = d.raw;
   }
 
-  // The input projections of `count` rows.
-  void project(const Pass& pass, const Io& io, const Direction& d, int64_t first, int64_t count) {
+  // The input projections of rows [first, first + count), into rows `to` and following.
+  void project(const Pass& pass, const Io& io, const Direction& d, int64_t first, int64_t count,
+               int64_t to) {
     const int64_t all = gates_ * hp_, x_row = padded(pass.k, inputs_);
     const bool norm = options_.layer_norm;
     affine(pass, io.x + first * x_row, x_row, count, inputs_, d.packed_in,
-           norm ? nullptr : d.bias_in, (norm ? d.normed_in : d.gates) + first * all, all);
+           norm ? nullptr : d.bias_in, (norm ? d.normed_in : d.gates) + to * all, all);
     if (!norm) return;
     const NormArgs args{gates_, hidden_, hp_, d.gain_in, d.normed_in, d.scale_in};
     parallel_for(count, 8, kNormCost * static_cast<double>(count * all),
                  [&](int64_t begin, int64_t end) {
-                   pass.k.norm_forward(args, d.bias_in, d.gates, first + begin, first + end);
+                   pass.k.norm_forward(args, d.bias_in, d.gates, to + begin, to + end);
                  });
   }
 
@@ -316,9 +327,10 @@ class Recurrent final : public Layer {
     const auto ways = static_cast<int64_t>(directions_.size());
     const double step =
         factor * row_cost(gates_, hidden_, hp_) * static_cast<double>(sequences_ * ways);
-    const int64_t block = std::max<int64_t>(1, std::min(most, static_cast<int64_t>(2e7 / step)));
-    CellArgs args[2] = {arguments(pass, io, directions_[0])};
-    if (ways > 1) args[1] = arguments(pass, io, directions_[1]);
+    const int64_t block =
+        std::max<int64_t>(1, std::min(most, static_cast<int64_t>(kBlockCost / step)));
+    CellArgs args[2];  // of which a layer in one direction fills one
+    for (int64_t way = 0; way < ways; ++way) arguments(pass, io, directions_[way], &args[way]);
     grad_out_ = args[0].grad_out;
     const bool backward = kernel == pass.k.cell_backward;
     for (int64_t done = 0; done < steps; done += block) {
@@ -327,7 +339,7 @@ class Recurrent final : public Layer {
       for (int64_t way = 0; way < ways; ++way) {
         args[way].first = backward ? steps - done - size : done;
         args[way].last = args[way].first + size;
-        prepare(args[way], directions_[way]);
+        prepare(&args[way], directions_[way]);
       }
       parallel_for(ways * rows, pass.k.row_tile, step * static_cast<double>(size),
                    [&](int64_t begin, int64_t end) {

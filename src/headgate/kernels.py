@@ -173,7 +173,8 @@ class Engine:
         output = OUTPUT_FUNCTIONS[spec.task]
         tokens = len(spec.token_inputs)
         self.raw = _engine.Network(spec.input_size, tokens, self.rows, output=output)
-        self.output_size = spec.output_size
+        self.output_size, self.pooled = spec.output_size, spec.pooled
+        self.dense_input = 0 if spec.token_inputs else spec.input_size  # 0: not by values alone
         self.shapes = spec.parameter_shapes()
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         engine_sizes = [int(np.prod(segment[2])) for segment in self.raw.segments()]
