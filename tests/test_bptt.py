@@ -1,4 +1,4 @@
-"""Truncated back-propagation: pieces that follow one another, each with the state of the one before."""
+"""Truncated back-propagation: pieces that carry the state from one to the next."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@
 namespace headgate {
 namespace {
 
+constexpr double kBlockCost = 2e7;  // nanoseconds between two looks at the stop flag
+
 // Nanoseconds for one row of one step, forward; a cautious guess, to decide on threads.
 double row_cost(int64_t gates, int64_t hidden, int64_t padded) {
   return static_cast<double>(2 * gates * hidden * padded) / 40.0 + static_cast<double>(padded);
@@ -247,39 +249,37 @@ class Recurrent final : public Layer {
   }
 
   // Pointers that a cell has no use for stand for another buffer: they are moved, never read.
-  CellArgs arguments(const Pass& pass, const Io& io, const Direction& d) const {
+  void arguments(const Pass& pass, const Io& io, const Direction& d, CellArgs* args) const {
     const bool reverse = &d != directions_.data(), masked = pass.training && d.mask;
     const Track state = track(d.states, reverse);
     float* none = d.gates;
     const auto or_none = [&](float* p) { return p ? p : none; };
-    CellArgs args{};
-    args.cell = cell_;
-    args.reverse = reverse;
-    args.hidden = hidden_;
-    args.padded = hp_;
-    args.steps = pass.rows.steps;
-    args.count = pass.rows.count.data();
-    args.offset = pass.rows.offset.data();
-    args.gates = d.gates;
-    args.inner = d.inner;
-    args.state = state;
-    args.seen = masked ? track(d.seen, reverse) : state;
-    args.memory = d.memories ? track(d.memories, reverse) : state;
-    args.mask = masked ? d.mask : nullptr;
-    args.packed = d.packed;
-    args.bias_hidden = d.bias_hidden;
-    args.packed_back = d.packed_back;
-    args.grad_out = directions_.size() == 1 ? or_none(io.dy) : or_none(d.grad_out);
-    args.keep_total = pass.keep_hidden_gradients;
-    args.grad_state = or_none(d.grad_state);
-    args.grad_memory = or_none(d.grad_memory);
-    args.grad_seen = or_none(d.grad_seen);
-    args.scratch = or_none(d.scratch);
-    args.gain = d.gain;
-    args.normed = or_none(d.normed);
-    args.scale = or_none(d.scale);
-    args.raw = or_none(d.raw);
-    return args;
+    args->cell = cell_;
+    args->reverse = reverse;
+    args->hidden = hidden_;
+    args->padded = hp_;
+    args->steps = pass.rows.steps;
+    args->count = pass.rows.count.data();
+    args->offset = pass.rows.offset.data();
+    args->gates = d.gates;
+    args->inner = d.inner;
+    args->state = state;
+    args->seen = masked ? track(d.seen, reverse) : state;
+    args->memory = d.memories ? track(d.memories, reverse) : state;
+    args->mask = masked ? d.mask : nullptr;
+    args->packed = d.packed;
+    args->bias_hidden = d.bias_hidden;
+    args->packed_back = d.packed_back;
+    args->grad_out = directions_.size() == 1 ? or_none(io.dy) : or_none(d.grad_out);
+    args->keep_total = pass.keep_hidden_gradients;
+    args->grad_state = or_none(d.grad_state);
+    args->grad_memory = or_none(d.grad_memory);
+    args->grad_seen = or_none(d.grad_seen);
+    args->scratch = or_none(d.scratch);
+    args->gain = d.gain;
+    args->normed = or_none(d.normed);
+    args->scale = or_none(d.scale);
+    args->raw = or_none(d.raw);
   }
 
   // Rows are independent through time, so threads split the sequences (and the directions) and meet
@@ -291,17 +291,19 @@ class Recurrent final : public Layer {
     const auto ways = static_cast<int64_t>(directions_.size());
     const double step =
         factor * row_cost(gates_, hidden_, hp_) * static_cast<double>(sequences_ * ways);
-    const int64_t block = std::max<int64_t>(1, static_cast<int64_t>(2e7 / step));
-    CellArgs args[2] = {arguments(pass, io, directions_[0])};
-    if (ways > 1) args[1] = arguments(pass, io, directions_[1]);
+    const int64_t block = step * static_cast<double>(steps) <= kBlockCost
+                              ? steps
+                              : std::max<int64_t>(1, static_cast<int64_t>(kBlockCost / step));
+    CellArgs args[2];  // of which a layer in one direction fills one
+    for (int64_t way = 0; way < ways; ++way) arguments(pass, io, directions_[way], &args[way]);
     grad_out_ = args[0].grad_out;
     const bool backward = kernel == pass.k.cell_backward;
     for (int64_t done = 0; done < steps; done += block) {
       if (pass.stop && pass.stop->poll()) return;
       const int64_t size = std::min(block, steps - done);
-      for (CellArgs& a : args) {
-        a.first = backward ? steps - done - size : done;
-        a.last = a.first + size;
+      for (int64_t way = 0; way < ways; ++way) {
+        args[way].first = backward ? steps - done - size : done;
+        args[way].last = args[way].first + size;
       }
       parallel_for(ways * rows, pass.k.row_tile, step * static_cast<double>(size),
                    [&](int64_t begin, int64_t end) {
