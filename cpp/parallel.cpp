@@ -177,11 +177,11 @@ int get_num_threads() {
 
 void parallel_ranges(int64_t size, int64_t grain, double work, RangeBody body, void* context) {
   if (size <= 0) return;
-  const int64_t chunks = (size + grain - 1) / grain;
-  if (work < 2 * kWakeCost || chunks < 2) {
+  if (work < 2 * kWakeCost || size <= grain) {
     body(context, 0, size);
     return;
   }
+  const int64_t chunks = (size + grain - 1) / grain;
   const int threads = get_num_threads();
   const int parts = static_cast<int>(std::min<double>(
       {static_cast<double>(threads), static_cast<double>(chunks), work / kWakeCost}));

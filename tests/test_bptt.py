@@ -1,4 +1,4 @@
-"""Truncated back-propagation: pieces that follow one another, each from the state before it."""
+"""Truncated back-propagation: pieces that carry the state from one to the next."""
 
 from __future__ import annotations
 

@@ -65,9 +65,8 @@ def test_tokens_and_values(isa: str) -> None:
     assert np.array_equal(got, net.predict(tokens[None])[0])
     both = make(vocabulary=6, embedding_size=3)
     stream = both.stream()
-    got = [
-        stream.step({"x": row, "tokens": int(token)}) for row, token in zip(x, tokens, strict=True)
-    ]
+    pairs = [{"x": row, "tokens": int(token)} for row, token in zip(x, tokens, strict=True)]
+    got = [stream.step(pair) for pair in pairs]
     assert np.array_equal(got, both.predict({"x": x[None], "tokens": tokens[None]})[0])
 
 
@@ -211,7 +210,7 @@ def test_a_step_that_is_refused_moves_nothing(x: Any, message: str) -> None:
 def test_numbers_that_are_not_finite(value: float) -> None:
     stream = make(input_size=1).stream()
     before = stream.to_bytes()
-    with pytest.raises(hg.InputError, match=r"x is not finite: .*the stream has not moved"):
+    with pytest.raises(hg.InputError, match="x has a value that is not finite"):
         stream.step(value)
     assert stream.to_bytes() == before
 

@@ -165,8 +165,12 @@ inline double row_cost(int64_t width) { return static_cast<double>(width) / 4.0;
 // others of its step 0 (rows of step 0 are the first of the packed ones).
 void read_last(const Rows& rows, const float* x, int64_t width, int64_t split, float* y);
 
-// Padded width of an activation.
-inline int64_t padded(const Kernels& k, int64_t width) { return round_up(width, k.lanes); }
+// Padded width of an activation. Lanes are a power of two: a division would be felt in every step
+// of a stream.
+inline int64_t padded(const Kernels& k, int64_t width) {
+  const int64_t lanes = k.lanes;
+  return (width + lanes - 1) & -lanes;
+}
 
 struct RecurrentOptions {
   Cell cell;

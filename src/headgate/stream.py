@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .checks import shown
+from .checks import MAX_FLOAT, shown
 from .data.inputs import token_inputs
 from .data.samples import as_values
 from .errors import InputError
@@ -51,6 +50,8 @@ class Stream:
         self._state_size = int(engine.raw.state_size)
         # what a plain number can be: the one value, or the one token
         self._one = self._x if not self._tokens_of and len(self._x) == 1 else None
+        # the shape of what needs no look at it but for its values
+        self._plain = None if self._tokens_of else self._x.shape
 
     def step(self, x: Any) -> Float32:
         """The prediction (O,) float32 after one more step.
@@ -62,14 +63,17 @@ class Stream:
         Raises:
             InputError: not such values, or one that is not finite; the stream has not moved then.
         """
-        if type(x) is float and self._one is not None:
-            if abs(x) > 3.4e38 and not math.isinf(x):
-                self._refuse_value("x", x)
+        if type(x) is float and self._one is not None and abs(x) < MAX_FLOAT:
             self._one[0] = x
+        elif type(x) is np.ndarray and x.dtype.kind == "f" and x.shape == self._plain:
+            with np.errstate(over="ignore"):  # too large for float32: infinite, and refused below
+                self._x[:] = x
         else:
             self._take(x)
         if not self._step():
-            self._refuse_value("x", x)
+            raise InputError(
+                f"x has a value that is not finite: {x!r}; fill or drop missing values first"
+            )
         prediction: Float32 = self._out.copy()
         return prediction
 
@@ -144,12 +148,6 @@ class Stream:
                 f"a step must be {wanted}: one step of one sequence, got shape {values.shape}"
             )
         return values
-
-    def _refuse_value(self, name: str, x: Any) -> NoReturn:
-        raise InputError(
-            f"{name} is not finite: {x!r}; fill or drop missing values first, the stream has not "
-            "moved"
-        )
 
 
 def _token(name: str, value: Any, rows: int) -> int:
