@@ -74,7 +74,7 @@ RED = (
     ),
     Change("n's sign", RECURRENCE, "fma(r[i], acc", "fnma(r[i], acc"),
     Change("z for 1 - z", RECURRENCE, "fma(z, sub(h, n), n)", "fma(z, sub(n, h), h)"),
-    Change("no b_hn", RECURRENCE, "load(a.bias_hidden + u)", "set1(0)"),
+    Change("no b_hn", RECURRENCE, "load(s.bias_hidden + u)", "set1(0)"),
     Change("r * h without r", RECURRENCE, "mul(r[i], load(s.seen + at))", "load(s.seen + at)"),
     Change(
         "the state of two steps ago",

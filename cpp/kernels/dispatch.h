@@ -42,6 +42,8 @@ struct CellArgs {
   int64_t steps;                     // T
   const int32_t* count;              // [T] sequences still running at each step
   const int64_t* offset;             // [T] first row of each step
+  bool keep;       // forward leaves in gates, inner, normed and scale what backward will read
+  int64_t origin;  // the row with which those four begin
   float* gates;  // [rows, G, padded] in: input projections with their biases, and the hidden biases
                  // of all gates but the n of reset_after. forward leaves the gates' values;
                  // backward leaves d(pre-activations)
