@@ -14,8 +14,8 @@ double row_cost(int64_t gates, int64_t hidden, int64_t padded) {
   return static_cast<double>(2 * gates * hidden * padded) / 40.0 + static_cast<double>(padded);
 }
 
-constexpr int64_t kNearFloats =
-    1 << 16;                        // of input projections, that stay in the second-level cache
+// Floats of input projections that a prediction works on at a time: they stay in the cache.
+constexpr int64_t kNearFloats = 1 << 18;
 constexpr double kBlockCost = 2e7;  // nanoseconds between two looks at the stop flag
 constexpr double kNormCost = 0.5;   // nanoseconds for one value that is normalised
 
@@ -151,8 +151,9 @@ class Recurrent final : public Layer {
     const Kernels& k = pass.k;
     for (Direction& d : directions_)
       if (pass.training && d.mask) draw_mask(pass, &d);
-    // A few steps are projected at a time, and used while they are near.
-    const int64_t most = near_rows(sequences_, gates_ * hp_) / sequences_;
+    // A prediction projects a few steps at a time, and keeps no more.
+    const int64_t most =
+        pass.keep ? pass.rows.steps : near_rows(sequences_, gates_ * hp_) / sequences_;
     over_time(pass, io, 1.0, most, k.cell_forward, [&](CellArgs* args, const Direction& d) {
       const int64_t from = args->reverse ? args->steps - args->last : args->first;
       const int64_t to = args->reverse ? args->steps - args->first : args->last;
