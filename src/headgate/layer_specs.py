@@ -101,8 +101,8 @@ class Recurrent(LayerSpec):
 
     ``dropout``: between layers, a mask for every step and unit. ``input_dropout`` (of the stack's
     input) and ``recurrent_dropout`` (of h where a gate's product reads it; the state that is
-    carried on stays whole): one mask a sequence, shared over time and by all gates, as in Keras
-    (Gal and Ghahramani 2016, arXiv 1512.05287). All of them are inverted.
+    carried on stays whole): one mask a sequence, shared over time and by all gates (Gal and
+    Ghahramani 2016, arXiv 1512.05287; Keras draws one for each gate). All of them are inverted.
 
     ``layer_norm``: each gate's product W x is replaced by norm_ih * (W x - mean) / sqrt(var +
     1e-5), and U h likewise with norm_hh; mean and biased variance over that gate's H units. The
