@@ -461,7 +461,7 @@ static inline void through_weights(const Run& run, int first, int gates, int apa
                                    int64_t rows, bool backwards) {
   const CellArgs& a = run.a;
   const Step s(run);
-  BackProduct p{};
+  BackProduct p;  // not zeroed: that would cost as much as a small product
   p.parts = gates;
   p.k = a.hidden;
   p.b_strip = gate_count(a.cell) * a.hidden * kLanes;
