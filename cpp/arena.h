@@ -7,6 +7,10 @@
 #include <new>
 #include <vector>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace headgate {
 
 constexpr int64_t kAlignment = 16;  // floats: one cache line, and the widest vector
@@ -59,7 +63,8 @@ class AlignedFloats {
   int64_t size_ = 0;
 };
 
-// Layers ask for their buffers one by one; allocate() then places them all in one zeroed block.
+// Layers ask for their buffers one by one; allocate() then places them all in one zeroed block. The
+// address sanitizer, to which that is one buffer, is shown where each ends.
 class Arena {
  public:
   void clear() {
@@ -68,7 +73,7 @@ class Arena {
   }
   void want(float** pointer, int64_t size) {
     requests_.push_back({pointer, round_up(size, kAlignment)});
-    total_ += requests_.back().size;
+    total_ += requests_.back().size + kGap;
     if (total_ > kMostFloats) throw NoMemory(static_cast<double>(total_));
   }
   // Throws NoMemory, and then every pointer is as it was.
@@ -78,10 +83,20 @@ class Arena {
     for (const auto& request : requests_) {
       *request.pointer = at;
       at += request.size;
+#if defined(__SANITIZE_ADDRESS__)
+      __asan_poison_memory_region(at, bytes(kGap));
+#endif
+      at += kGap;
     }
   }
 
  private:
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr int64_t kGap = kAlignment;
+#else
+  static constexpr int64_t kGap = 0;
+#endif
+
   struct Request {
     float** pointer;
     int64_t size;

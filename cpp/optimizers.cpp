@@ -18,17 +18,21 @@ void Optimizer::decay(const std::vector<Segment>& segments, double learning_rate
   const bool decoupled = options_.rule == Rule::adamw;
   const auto keep = static_cast<float>(1.0 - learning_rate * options_.weight_decay);
   const auto pull = static_cast<float>(options_.weight_decay);
+  const auto shrink = [&](int64_t begin, int64_t end) {
+    if (decoupled)
+      for (int64_t i = begin; i < end; ++i) parameters[i] *= keep;
+    else
+      for (int64_t i = begin; i < end; ++i) gradients[i] += pull * parameters[i];
+  };
   for (const Segment& segment : segments) {
     // Decay alone would move frozen parameters: every rule leaves those without gradient as they
     // are.
     if (!segment.decay || !segment.trainable) continue;
-    float* p = parameters + segment.offset;
-    float* g = gradients + segment.offset;
-    const int64_t size = segment.size();
-    if (decoupled)
-      for (int64_t i = 0; i < size; ++i) p[i] *= keep;
-    else
-      for (int64_t i = 0; i < size; ++i) g[i] += pull * p[i];
+    const int64_t begin = segment.offset, end = begin + segment.size();
+    const int64_t row = segment.size() / segment.shape[0];
+    const int64_t still = segment.still_row < 0 ? end : begin + segment.still_row * row;
+    shrink(begin, still);
+    if (still < end) shrink(still + row, end);
   }
 }
 

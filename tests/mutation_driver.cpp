@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <memory>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "network.h"
@@ -11,20 +12,25 @@ using namespace headgate;
 
 namespace {
 
-// 0, 1: GRU with the reset after, before; 2, 3, 4: dense linear, relu, tanh; 5: last.
-std::unique_ptr<Layer> make(int64_t kind, int64_t width, int64_t size) {
-  if (kind < 2)
-    return make_recurrent(width,
-                          {kind == 0 ? Cell::gru : Cell::gru_before, size, false, false, 0, 0});
-  if (kind < 5) return make_dense(width, size, kind == 2 ? "linear" : kind == 3 ? "relu" : "tanh");
-  return make_last(width, width);
+// As the rows of `layers` below. `options` of a recurrent layer: 1 bidirectional, 2 layer norm, 4
+// recurrent dropout of one half; of `last`: how many columns come from the last step.
+enum Kind { recurrent = 0, linear = 5, relu, tanh, last };  // 0 to 4: the cells in order
+
+std::unique_ptr<Layer> make(int64_t kind, int64_t width, int64_t size, int64_t options,
+                            uint64_t stream) {
+  if (kind < linear)
+    return make_recurrent(width, {static_cast<Cell>(kind), size, (options & 1) != 0,
+                                  (options & 2) != 0, options & 4 ? 0.5 : 0.0, stream});
+  if (kind == last) return make_last(width, options);
+  return make_dense(width, size, kind == linear ? "linear" : kind == relu ? "relu" : "tanh");
 }
 
 }  // namespace
 
-// layers: [count, 2] kind and size. x: [n, t, inputs]. out: [n, t, O], or [n, O] with a last layer.
-// state: [per recurrent layer][n, H] in and out. y: as out, or without O for class numbers. loss:
-// its number in the enum; the mean loss comes back, and gradients: [parameters].
+// layers: [count, 3] kind, size and options. x: [n, t, inputs]. out: [n, t, O], or [n, O] with a
+// last layer. state: [per recurrent layer, direction, h and c][n, H] in and out. y: as out, or
+// without O for class numbers. loss: its number in the enum; the mean loss comes back, and
+// gradients: [parameters].
 extern "C" __attribute__((visibility("default"))) double headgate_run(
     int64_t inputs, int64_t count, const int64_t* layers, const float* parameters, int64_t n,
     int64_t t, const float* x, const int64_t* lengths, const float* y, float* state, float* out,
@@ -33,8 +39,11 @@ extern "C" __attribute__((visibility("default"))) double headgate_run(
   Network net(inputs, 0);
   int64_t width = inputs;
   for (int64_t i = 0; i < count; ++i) {
-    net.add("layer", make(layers[2 * i], width, layers[2 * i + 1]), {i - 1});
-    if (layers[2 * i] < 5) width = layers[2 * i + 1];
+    const int64_t* row = layers + 3 * i;
+    std::unique_ptr<Layer> layer =
+        make(row[0], width, row[1], row[2], static_cast<uint64_t>(i + 1));
+    width = layer->output_size();
+    net.add("layer", std::move(layer), {i - 1});
   }
   net.finish();
   for (int64_t i = 0; i < net.parameter_count(); ++i) net.parameters()[i] = parameters[i];

@@ -167,3 +167,17 @@ def test_frozen_embeddings_stay_and_the_padding_row_does_not_learn(isa: str) -> 
         moved = np.abs(after["embedding.weight"] - tensors["embedding.weight"]).max(axis=1)
         assert np.array_equal(moved > 0, np.arange(5) != 2 if train else np.zeros(5, bool))
         assert np.abs(after["gru.weight_ih_l0"] - tensors["gru.weight_ih_l0"]).max() > 0
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("padding", [0, 2, 4])
+def test_weight_decay_leaves_the_padding_row(optimizer: str, padding: int) -> None:
+    """A row of zeros has nothing to decay, but a loaded one has."""
+    rng = np.random.default_rng(4)
+    spec = NetworkSpec.stacked(None, 8, vocabulary=5, embedding_size=3, padding_index=padding)
+    tensors = oracles.network_tensors(spec, rng)
+    net = oracles.network(spec, tensors)
+    tokens, y = rng.integers(0, 5, (6, 4)), oracles.normal(rng, (6, 1))
+    net.fit(tokens, y, epochs=2, batch_size=3, optimizer=optimizer, weight_decay=0.1)
+    moved = np.abs(net.state_dict()["embedding.weight"] - tensors["embedding.weight"]).max(axis=1)
+    assert np.array_equal(moved > 0, np.arange(5) != padding)

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import oracles
@@ -22,7 +22,8 @@ import pytest
 import tolerances
 
 from headgate import reference
-from headgate.spec import GRU, Dense, Last, NetworkSpec
+from headgate.layer_specs import Recurrent
+from headgate.spec import GRU, LSTM, RNN, Dense, Last, NetworkSpec
 
 ROOT = Path(__file__).parents[1]
 COMPILER = shutil.which("g++") or shutil.which("c++")
@@ -47,6 +48,7 @@ class Change(NamedTuple):
 
 
 RECURRENCE, LAYER = "kernels/recurrence.inl", "layers/recurrent.cpp"
+NORM, POOL = "kernels/norm.inl", "layers/pool.cpp"
 
 GREEN = (
     Change("unchanged", "kernels/vec.h", "", ""),
@@ -90,6 +92,63 @@ RED = (
     Change(
         "a dense layer without bias", "kernels/gemm.inl", "g.bias && !carry ? load", "false ? load"
     ),
+    # forward, the other cells
+    Change(
+        "i's sign",
+        RECURRENCE,
+        "sigmoid(acc[i / P][i % P * 4])",
+        "sigmoid(sub(set1(0), acc[i / P][i % P * 4]))",
+    ),
+    Change(
+        "i for f",
+        RECURRENCE,
+        "fma(g[i % P * 4 + 1], load(s.c + at), mul(g[i % P * 4],",
+        "fma(g[i % P * 4], load(s.c + at), mul(g[i % P * 4 + 1],",
+    ),
+    Change(
+        "o's sign",
+        RECURRENCE,
+        "sigmoid(acc[i / P][i % P * 4 + 3])",
+        "sigmoid(sub(set1(0), acc[i / P][i % P * 4 + 3]))",
+    ),
+    Change("c without tanh", RECURRENCE, "c[i] = tanh(c[i])", "(void)0"),
+    Change("h for c", LAYER, "body(d.memories, reverse)", "body(d.states, reverse)"),
+    Change("an RNN without tanh", RECURRENCE, "Tanh ? tanh(acc", "Tanh ? (acc"),
+    Change("an RNN without relu", RECURRENCE, "max_or_nan(set1(0.0f), acc", "(acc"),
+    # forward, normalised
+    Change("another epsilon", NORM, "kNormEpsilon = 1e-5f", "kNormEpsilon = 1e-4f"),
+    Change(
+        "padding in the variance", NORM, "mul(sub(load(x + last), mean), units)", "load(x + last)"
+    ),
+    Change("U h without gain", RECURRENCE, "fma(load(run.a.gain + at), normed,", "add(normed,"),
+    Change(
+        "the first gate's gain of W x",
+        NORM,
+        "load(a.gain + gate * a.padded + u)",
+        "load(a.gain + u)",
+    ),
+    # forward, in reverse
+    Change(
+        "ends that go on",
+        RECURRENCE,
+        "t + 1 < a.steps ? a.count[t + 1] : 0",
+        "t + 1 < a.steps ? a.count[t] : 0",
+    ),
+    Change("the halves swapped", LAYER, "(reverse ? hidden_ : 0)", "(reverse ? 0 : hidden_)"),
+    Change("a reverse h_n of the end", LAYER, "reverse ? i : rows", "rows"),
+    Change("no h0 in reverse", LAYER, "args->initial = reverse ? total_ : 0", "args->initial = 0"),
+    Change("the reverse half of the end", POOL, "width, bytes(split)", "width, bytes(width)"),
+    # forward, recurrent dropout
+    Change(
+        "a carried state that is dropped",
+        RECURRENCE,
+        "blend(z[i], n[i], load(s.h + at))",
+        "blend(z[i], n[i], load(s.seen + at))",
+    ),
+    Change("a mask of the first step", RECURRENCE, "mul(h, load(s.mask + at))", "h"),
+    Change("a mask from the second step", LAYER, "from[at] * d->mask[at]", "from[at]"),
+    Change("one mask for both directions", LAYER, "sample[i], reverse ? 1 : 0", "sample[i], 0"),
+    Change("one mask for all sequences", LAYER, "sample[i], reverse", "sample[0], reverse"),
     # backward
     Change("tanh's slope", RECURRENCE, "fnma(n, n, one)", "fma(n, n, one)"),
     Change("sigmoid's slope", RECURRENCE, "sub(one, r)", "one"),
@@ -120,6 +179,90 @@ RED = (
         "bytes(carried * hp_)",
         "bytes(0)",
     ),
+    # backward, the other cells
+    Change(
+        "df without its slope",
+        RECURRENCE,
+        "load(s.c + at), f), sub(one, f)",
+        "load(s.c + at), f), one",
+    ),
+    Change(
+        "do from c",
+        RECURRENCE,
+        "mul(mul(c, o), sub(one, o))",
+        "mul(load(s.c_after + at), mul(o, sub(one, o)))",
+    ),
+    Change("no gradient past c", RECURRENCE, "store(s.grad_c + at, mul(dc, f))", "(void)dc"),
+    Change(
+        "c without h's gradient",
+        RECURRENCE,
+        "fma(dh, to_c, load(s.grad_c + at))",
+        "load(s.grad_c + at)",
+    ),
+    Change(
+        "three gates of four",
+        RECURRENCE,
+        "through_weights(run, 0, 4, -1",
+        "through_weights(run, 0, 3, -1",
+    ),
+    Change("an RNN's tanh slope", RECURRENCE, "fnma(h, h, set1(1.0f))", "fma(h, h, set1(1.0f))"),
+    Change("an RNN's relu slope", RECURRENCE, "keep_where_positive(dh, h)", "dh"),
+    # backward, normalised
+    Change("a norm's slope without g normed", NORM, "fnma(load(normed + u), slope, g)", "g"),
+    Change("a norm's slope without mean", NORM, "slope, g), mean)", "slope, g), set1(0.0f))"),
+    Change(
+        "a norm's slope without gain", NORM, "mul(load(dy + u), load(gain + u))", "load(dy + u)"
+    ),
+    Change("norm_hh's slope from W x", LAYER, "d.normed + gate * hp_", "d.normed_in + gate * hp_"),
+    Change(
+        "norm_hh's slope without r",
+        LAYER,
+        "inner ? d.inner : d.gates + gate * hp_, inner ? hp_ : all",
+        "d.gates + gate * hp_, all",
+    ),
+    Change("dU past the norm", LAYER, "hidden = d.raw", "hidden = d.gates"),
+    # backward, in reverse
+    Change(
+        "the forward half for both",
+        LAYER,
+        "directions_.data() ? 0 : hidden_;",
+        "directions_.data() ? 0 : 0;",
+    ),
+    Change(
+        "dx of one direction",
+        LAYER,
+        "io.dx, x_row,\n             &d != directions_.data()",
+        "io.dx, x_row, false",
+    ),
+    Change(
+        "dU in reverse against h of the step before",
+        LAYER,
+        "other = reverse ? t + 1 : t - 1",
+        "other = t - 1",
+    ),
+    Change(
+        "the reverse half's slope at the end",
+        POOL,
+        "io.dx + i * width + split_",
+        "io.dx + pass.rows.last_row(i) * width + split_",
+    ),
+    # backward, recurrent dropout
+    Change(
+        "a slope past the mask",
+        RECURRENCE,
+        "fma(load(s.through + at), load(s.mask + at), load(s.grad + at))",
+        "add(load(s.through + at), load(s.grad + at))",
+    ),
+    Change(
+        "dU against h undropped", LAYER, "pass.training && d.mask ? d.seen : d.states;", "d.states;"
+    ),
+    Change(
+        "dr against h undropped",
+        RECURRENCE,
+        "mul(passed, load(s.seen + at))",
+        "mul(passed, load(s.h + at))",
+    ),
+    # losses
     Change("MSE's slope", "losses.cpp", "return 2.0f * e", "return e"),
     Change("Huber's slope", "losses.cpp", "<= 1.0f ? e : sign(e)", "<= 1.0f ? sign(e) : e"),
     Change("the sign of a label's slope", "losses.cpp", "gradient[label] -=", "gradient[label] +="),
@@ -199,20 +342,35 @@ def factory(tmp_path_factory: pytest.TempPathFactory) -> Factory:
 
 # -- the comparison --------------------------------------------------------------------------
 
-KINDS = {"linear": 2, "relu": 3, "tanh": 4}
+CELLS = list(reference.CELLS)  # in the engine's order
+KINDS = {"linear": 5, "relu": 6, "tanh": 7}
 
 
 def rows_of(spec: NetworkSpec) -> np.ndarray:
-    """The layers as the driver takes them, (count, 2)."""
+    """The layers as the driver takes them, (count, 3)."""
     rows = []
     for layer in spec.layers:
-        if isinstance(layer, GRU):
-            rows += [(0 if layer.reset_after else 1, layer.hidden_size)] * layer.num_layers
+        if isinstance(layer, Recurrent):
+            options = layer.bidirectional + 2 * layer.layer_norm
+            if layer.recurrent_dropout:
+                assert layer.recurrent_dropout == 0.5, "the driver's rate"
+                options += 4
+            row = (CELLS.index(layer.cell), layer.hidden_size, options)
+            rows += [row] * layer.num_layers
         elif isinstance(layer, Dense):
-            rows.append((KINDS[layer.activation], layer.size))
+            rows.append((KINDS[layer.activation], layer.size, 0))
         else:
-            rows.append((5, 0))
+            rows.append((8, 0, spec.ports[layer.inputs[0]].split))
     return np.array(rows, np.int64)
+
+
+def flat_state(spec: NetworkSpec, state: dict[str, Any]) -> np.ndarray:
+    """States by layer as the engine has them: of each direction h, then c."""
+    blocks = []
+    for layer in spec.recurrent():
+        parts = state[layer.name] if len(layer.states) > 1 else (state[layer.name],)
+        blocks.append(np.stack(parts, axis=1).ravel())
+    return np.concatenate(blocks)
 
 
 def compare(library: ctypes.CDLL, spec: NetworkSpec, n: int, t: int, loss: str, seed: int) -> None:
@@ -230,13 +388,12 @@ def compare(library: ctypes.CDLL, spec: NetworkSpec, n: int, t: int, loss: str, 
         y = rng.uniform(0, 1, shape).astype(np.float32)
     if loss.endswith("entropy"):
         options["label_smoothing"] = 0.25  # as in the driver
-    state = {
-        layer.name: np.tanh(
-            oracles.normal(rng, (layer.num_layers, n, layer.hidden_size), np.float32)
-        )
-        for layer in spec.recurrent()
-    }
-    carried = np.concatenate([value.ravel() for value in state.values()])
+    state: dict[str, Any] = {}
+    for layer in spec.recurrent():
+        size = (layer.num_layers * layer.directions, n, layer.hidden_size)
+        parts = tuple(np.tanh(oracles.normal(rng, size, np.float32)) for _ in layer.states)
+        state[layer.name] = parts if len(parts) > 1 else parts[0]
+    carried = flat_state(spec, state)
     flat = np.concatenate([tensors[name].ravel() for name in spec.parameter_shapes()])
     flat, gradients = flat.astype(np.float32), np.zeros(flat.size, np.float32)
     out = np.zeros(shape, np.float32)
@@ -263,27 +420,23 @@ def compare(library: ctypes.CDLL, spec: NetworkSpec, n: int, t: int, loss: str, 
         pointer(gradients),
     )
     expected, after = reference.network_forward(spec, tensors, x, lengths, state)
-    last = np.concatenate([array.ravel() for array in after.values()])
     oracles.assert_forward_close(out, expected, tolerances.FORWARD_UP_TO_256)
-    oracles.assert_forward_close(carried, last, tolerances.FORWARD_UP_TO_256)
-    valid = np.arange(t) < lengths[:, None] if every else None
-    wanted, slopes = reference.loss_and_gradient(loss, expected, y, valid, **options)
-    # The mean squared error with these targets has the same slopes.
-    count = (n if valid is None else int(valid.sum())) * spec.output_size
-    _, by_name = reference.network_gradients(
-        spec, tensors, x, expected - slopes * count / 2, "mse", lengths, state
+    oracles.assert_forward_close(carried, flat_state(spec, after), tolerances.FORWARD_UP_TO_256)
+    masks = oracles.masks_for(spec, 0, 0, np.arange(n), t)
+    wanted, by_name = reference.network_gradients(
+        spec, tensors, x, y, loss, lengths, state, masks=masks, **options
     )
-    assert abs(value - wanted) <= 1e-5 * wanted, f"loss {value}, expected {wanted}"
     begin = 0
     for name, shape in spec.parameter_shapes().items():
         size = int(np.prod(shape))
         got = gradients[begin : begin + size].reshape(shape)
         oracles.assert_gradient_close(got, by_name[name], name, tolerances.GRADIENT)
         begin += size
+    assert abs(value - wanted) <= 1e-5 * wanted, f"loss {value}, expected {wanted}"
 
 
 def check(path: Path) -> None:
-    """Both reset placements, a batch of ragged sequences and a single one, odd sizes."""
+    """Every cell and option, batches of ragged sequences and single ones, odd sizes."""
     library = ctypes.CDLL(str(path))
     for reset_after in (True, False):
         gru = {"reset_after": reset_after}
@@ -301,6 +454,32 @@ def check(path: Path) -> None:
         compare(library, every, 11, 6, "mse", 1)
         compare(library, last, 5, 4, "huber", 2)
         compare(library, last, 1, 7, "mae", 3)
+    for kind, cell in (
+        (GRU, {}),
+        (GRU, {"reset_after": False}),
+        (LSTM, {}),
+        (RNN, {}),
+        (RNN, {"nonlinearity": "relu"}),
+    ):
+        both = {"bidirectional": True, **cell}
+        plain = oracles.chained(
+            2, (kind, "low", {"hidden_size": 9, "num_layers": 2, **cell}), (Dense, "head", {})
+        )
+        dropped = oracles.chained(
+            3,
+            (kind, "low", {"hidden_size": 9, "recurrent_dropout": 0.5, **both}),
+            (kind, "high", {"hidden_size": 5, "recurrent_dropout": 0.5, **both}),
+            (Dense, "head", {"size": 2}),
+        )
+        normed = oracles.chained(
+            3,
+            (kind, "stack", {"hidden_size": 11, "layer_norm": True, **both}),
+            (Last, "last", {}),
+            (Dense, "head", {}),
+        )
+        compare(library, plain, 1, 6, "mse", 5)
+        compare(library, dropped, 6, 5, "mse", 6)
+        compare(library, normed, 5, 4, "mse", 7)
     for loss, size in (("cross_entropy", 5), ("cross_entropy", 600), ("binary_cross_entropy", 3)):
         head = oracles.chained(2, (GRU, "gru", {"hidden_size": 5}), (Dense, "head", {"size": size}))
         compare(library, head, 3, 4, loss, 4)

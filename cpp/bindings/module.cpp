@@ -284,9 +284,13 @@ std::unique_ptr<Layer> make_layer(const LayerRow& row, const std::vector<int64_t
     return make_dense(width, row.size("size"), row.get<std::string>("activation"));
   if (kind == "dropout")
     return make_dropout(width, row.get<double>("rate"), row.get<bool>("per_sequence"), stream);
-  if (kind == "embedding")
-    return make_embedding(row.size("vocabulary"), row.size("size"),
-                          row.get<int64_t>("padding_index"), row.get<bool>("trainable"));
+  if (kind == "embedding") {
+    const auto padding_index = row.get<int64_t>("padding_index");
+    require(padding_index >= -1 && padding_index < row.size("vocabulary"),
+            "padding_index is not in the vocabulary");
+    return make_embedding(row.size("vocabulary"), row.size("size"), padding_index,
+                          row.get<bool>("trainable"));
+  }
   if (kind == "concat") return make_concat(widths);
   if (kind == "add") {
     require(std::all_of(widths.begin(), widths.end(), [&](int64_t w) { return w == width; }),

@@ -23,7 +23,8 @@ class Embedding final : public Layer {
 
   int64_t describe(int64_t offset, std::vector<Segment>* segments) override {
     weight_ = offset;
-    segments->push_back({"weight", weight_, {vocabulary_, outputs_}, true, trainable_});
+    segments->push_back(
+        {"weight", weight_, {vocabulary_, outputs_}, true, trainable_, padding_index_});
     return weight_ + vocabulary_ * outputs_;
   }
 

@@ -33,8 +33,9 @@ struct Segment {
   std::string name;  // PyTorch's, such as weight_ih
   int64_t offset;
   std::vector<int64_t> shape;
-  bool decay;             // whether weight decay applies: weights yes, biases no
-  bool trainable = true;  // false: the gradient is zero and no update changes it
+  bool decay;              // whether weight decay applies: weights yes, biases no
+  bool trainable = true;   // false: the gradient is zero and no update changes it
+  int64_t still_row = -1;  // of shape[0], one that no update changes either; or none
 
   int64_t size() const {
     int64_t product = 1;
