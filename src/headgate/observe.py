@@ -322,7 +322,7 @@ def _steps(X: Any, table: SampleTable, spec: NetworkSpec) -> int:
 def _chosen(found: dict[str, T], layer: str | None, what: str) -> dict[str, T]:
     if layer is None:
         return found
-    if layer not in found:
+    if not isinstance(layer, str) or layer not in found:
         raise InputError(f"there is no {what} {shown(layer)}; this network has {list(found)}")
     return {layer: found[layer]}
 
