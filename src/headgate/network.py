@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,12 +82,13 @@ class Network(Observable):
 
     def _initial_vector(self) -> Float32:
         rng = np.random.default_rng(self.seed)
-        parts = [np.empty(0)]  # for a network without parameters
+        parts = [np.empty(0, np.float32)]  # for a network without parameters
         for layer in self.spec.layers:
             reads = self.spec.reads(layer)
             for name, shape in layer.parameter_shapes(reads).items():
-                parts.append(_initial(rng, layer, reads, name, shape).ravel())
-        return np.concatenate(parts).astype(np.float32)
+                values = _initial(rng, layer, reads, name, shape)
+                parts.append(values.ravel().astype(np.float32))  # at once: half the memory
+        return np.concatenate(parts)
 
     def __getstate__(self) -> dict[str, Any]:
         # for pickle, copy and joblib: the engine's part as one vector
@@ -260,7 +261,8 @@ class Network(Observable):
         memory at most beside what the iterator holds. Validation data are arrays, run whole.
 
         Raises:
-            InputError: data or options do not fit; nothing is changed.
+            InputError: data or options do not fit; nothing is changed (by a chunk that does not fit
+                after the first epoch: the weights are those after the last whole update).
             DivergenceError: the loss left the sensible; the weights are those with which the
                 last epoch that began well began.
             KeyboardInterrupt: Ctrl-C; the weights are those after the last whole update (with
@@ -274,7 +276,12 @@ class Network(Observable):
             raise InputError(f"fit has no option {unknown}; it has {known}") from None
         loss = settings.loss_options()
         source: Source
+        started = None
+        if Y is not None and (callable(X) or isinstance(X, Iterator)):
+            raise InputError("with chunks, targets are part of each: (X, Y); leave Y out")
         if Y is None and is_chunks(X):
+            # A later chunk may be refused when earlier ones have been learned.
+            started = self._engine.get_vector()
             source, samples = self._chunks(X, lengths, settings, loss), 0
         else:
             table = self._table(X, Y, lengths, loss)
@@ -310,6 +317,8 @@ class Network(Observable):
         except InputError:  # refused before or between epochs: a fit that did nothing is no fit
             if not history.losses:
                 self.history = before
+                if started is not None:
+                    self._engine.set_vector(started)
             raise
         self.history = history
         return history
@@ -400,12 +409,7 @@ class Network(Observable):
         if loss is not None:
             loss.check_network(self.spec.task, outputs)
             wanted = loss.targets_of(outputs)
-        at = "last" if self.spec.pooled else "every"
-        if wanted < outputs and wanted == 1 and _is_one_hot(Y, outputs, at):
-            raise InputError(
-                f"Y has shape {np.shape(Y)}, but classes are given by their numbers, "
-                f"0 to {outputs - 1}; pass Y.argmax(axis=-1)"
-            )
+            loss.check_labels(Y, outputs, every=not self.spec.pooled)
         if isinstance(X, SampleTable):
             if Y is not None or lengths is not None:
                 raise InputError("a SampleTable holds its own targets and lengths; pass X alone")
@@ -506,7 +510,9 @@ class Network(Observable):
 
     def _predict_dense(self, X: Any, batch_size: int) -> Float32 | None:
         """Predictions for an array that is as the engine wants it, or None: microseconds count."""
-        if not isinstance(X, np.ndarray) or X.dtype != np.float32 or X.ndim != 3 or not X.size:
+        if not isinstance(X, np.ndarray) or isinstance(X, np.ma.MaskedArray):
+            return None
+        if X.dtype != np.float32 or X.ndim != 3 or not X.size:
             return None
         if not X.flags.c_contiguous or self._engine.dense_input != X.shape[2]:
             return None
@@ -679,9 +685,3 @@ def _initial(
         return table
     bound = (layer.hidden_size if isinstance(layer, Recurrent) else reads) ** -0.5
     return rng.uniform(-bound, bound, shape)
-
-
-def _is_one_hot(Y: Any, outputs: int, at: str) -> bool:
-    """Whether Y has a column for each class where one number is wanted."""
-    shape = np.shape(Y) if isinstance(Y, np.ndarray) else ()
-    return len(shape) == (3 if at == "every" else 2) and shape[-1] == outputs
