@@ -75,12 +75,20 @@ def test_predict_starts_from_zeros_unless_told(isa: str) -> None:
     copy = net.state
     copy[:] = 9
     assert not (net.state == 9).any()
-    with pytest.raises(hg.InputError, match=r"net\.state holds 2 rows, a roll-out follows one"):
+    with pytest.raises(
+        hg.InputError, match=r"holds 2 rows, .* one; pass state=net\.state\[:, :1\]$"
+    ):
         net.rollout(0.5, 3)
     one = net.state[:, :1]
     path = net.rollout(0.5, 3, state=one)
     net.state = one
     assert np.array_equal(net.rollout(0.5, 3), path)
+    pair = every(cell="lstm")
+    pair.state = (np.zeros((1, 2, 5)), np.zeros((1, 2, 5)))
+    with pytest.raises(
+        hg.InputError, match=r"pass state=net\.state with \[:, :1\] of every array$"
+    ):
+        pair.rollout(0.5, 3)
     assert np.array_equal(net.state, one)
     net.state = None
     assert np.array_equal(net.rollout(0.5, 3), net.rollout(0.5, 3, state=np.zeros((1, 1, 5))))

@@ -93,6 +93,16 @@ def from_named(arrays: Mapping[str, Float32], stacks: Sequence[Recurrent]) -> St
     return result
 
 
+def refuse_backward(stacks: Sequence[Recurrent], what: str) -> None:
+    """Raise InputError if a layer reads time backwards, where ``what`` goes forward only."""
+    for stack in stacks:
+        if stack.bidirectional:
+            raise InputError(
+                f"{what} from one stretch of time to the next, but {stack.name!r} is "
+                "bidirectional: it would need what is still to come; use bidirectional=False"
+            )
+
+
 def _size(stack: Recurrent) -> int:
     """Numbers that a stack carries for one sample."""
     return stack.num_layers * stack.directions * len(stack.states) * stack.hidden_size
