@@ -118,6 +118,14 @@ def test_schedules_validation_and_callbacks_go_with_it() -> None:
     assert seen == list(range(len(history.loss)))
 
 
+def test_a_batch_larger_than_the_data_takes_no_memory_of_its_own() -> None:
+    x, y = data(3, 6)
+    whole, huge = make(), make()
+    whole.fit(x, y, bptt_steps=2, batch_size=3, epochs=2)
+    huge.fit(x, y, bptt_steps=2, batch_size=1 << 31, epochs=2)
+    assert np.array_equal(whole._engine.get_vector(), huge._engine.get_vector())
+
+
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [

@@ -118,12 +118,24 @@ def runs_dry() -> Any:
         (halves, {"schedule": "cosine"}, "schedule='cosine' must know how many updates"),
         (halves, {"warmup_epochs": 1}, "warmup_epochs must know how many updates"),
         (halves, {"lengths": [1]}, "with chunks, lengths are part of each: (X, Y, lengths)"),
+        (halves, {"Y": np.ones((40, 1))}, "with chunks, targets are part of each: (X, Y)"),
+        (halves(), {"Y": np.ones((40, 1))}, "with chunks, targets are part of each: (X, Y)"),
     ],
 )
 def test_refusals(chunks: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(hg.InputError) as caught:
         make().fit(chunks, **options)
     assert message in str(caught.value)
+
+
+def test_a_refused_chunk_of_the_first_epoch_changes_nothing() -> None:
+    net = make()
+    history = net.fit(*data(), epochs=1)
+    before = net._engine.get_vector()
+    with pytest.raises(hg.InputError, match="chunk 2: X has 3 features"):
+        net.fit(lambda: [*halves(), (np.ones((2, 6, 3)), np.ones(2))])
+    assert np.array_equal(net._engine.get_vector(), before)
+    assert net.history is history
 
 
 def test_memory_mapped_arrays_are_not_copied(tmp_path: Path) -> None:

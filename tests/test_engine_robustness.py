@@ -132,7 +132,8 @@ def test_missing_values_under_a_mask_are_not_trained_on() -> None:
         (np.zeros((1, 4, 5, 1)), r"X must be \(N, T, I\)"),
         (np.full((4, 5, 1), "1.5"), "X must hold numbers, got dtype <U3; convert it with"),
         (np.zeros((4, 5, 1), complex), "X must hold numbers, got dtype complex128"),
-        (None, "X must hold numbers, got dtype object"),
+        (None, "X must hold numbers, got an object of type NoneType; pass an array"),
+        (np.zeros((4, 5, 0)), "X has 0 features, but .* input_size=1; check X"),
         ([[1.0], ["a"]], "X must hold numbers"),
     ],
 )
@@ -284,3 +285,28 @@ def test_huge_inputs_saturate(isa: str) -> None:
     net = every()
     out = net.predict(np.array([[3e38, -3e38, 1e20, 0.0]])[:, :, None])
     assert np.isfinite(out).all()
+
+
+def test_masked_values_are_refused_by_every_call() -> None:
+    net, (x, y) = every(), data()
+    masked = np.ma.masked_array(x.astype(np.float32), mask=np.zeros(x.shape, bool))
+    assert np.array_equal(net.predict(masked), net.predict(x))
+    masked[1, 2, 0] = np.ma.masked
+    for call in (
+        lambda: net.predict(masked),
+        lambda: net.fit(masked, y),
+        lambda: net.gates(masked),
+    ):
+        with pytest.raises(hg.InputError, match=r"not finite at index \(1, 2, 0\): masked"):
+            call()
+
+
+def test_a_list_in_gives_a_list_out_however_long_its_items_are() -> None:
+    pd = pytest.importorskip("pandas")
+    net = every()
+    for lengths in ((5, 3), (4, 4)):
+        parts = [np.arange(n, dtype=np.float32)[:, None] for n in lengths]
+        out = net.predict([pd.DataFrame(part) for part in parts])
+        assert isinstance(out, list)
+        for one, other in zip(out, net.predict(parts), strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -283,3 +283,11 @@ def test_pictures(tmp_path: Any) -> None:
     attending = make(readout="attention")
     for figure in (attending.plot_attention(x, lengths=LENGTHS), attending.plot_attention(x[:1])):
         save_figure(figure, tmp_path / "attention.svg")
+
+
+@pytest.mark.parametrize("layer", ["nope", 0, ["gru_l0"]])
+def test_a_layer_that_is_not_there(layer: Any) -> None:
+    with pytest.raises(
+        hg.InputError, match=r"there is no recurrent layer .*; this network has \['gru"
+    ):
+        make().gates(data(), layer=layer)

@@ -28,10 +28,10 @@ RANKS = [
     {"graph", "builders"},
     {"spec"},
     {"model_header"},
-    {"kernels", "model_file", "summary"},
+    {"initial", "kernels", "model_file", "summary"},
     {"data"},
     {"training", "states"},
-    {"observe", "stream"},
+    {"observe", "rollout", "stream"},
     {"network"},
     {"models", "interop", "deploy"},
     {"torch", "keras", "onnx"},  # public faces of interop

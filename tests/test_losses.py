@@ -586,3 +586,49 @@ def test_resets_begin_anew_in_mid_epoch(isa: str) -> None:
 def test_the_engine_checks_an_epochs_batches(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         epoch_of(recurrent("classification", 5), np.zeros(12, np.float32), **changes)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (["a", "b", "c", "a"], "Y holds names of classes, but classes are given by their numbers"),
+        (np.array(["a", "b", "c", "a"], object), "np.unique(Y, return_inverse=True)"),
+        (np.eye(3)[[0, 1, 2, 0]].tolist(), "Y has shape (4, 3), but classes are given by"),
+    ],
+)
+def test_classes_that_are_no_numbers(targets: Any, message: str) -> None:
+    x = np.ones((4, 5, 3), np.float32)
+    net = recurrent("classification", 3, "last")
+    before = weights(net)
+    with pytest.raises(hg.InputError) as error:
+        net.fit(x, targets)
+    assert message in str(error.value)
+    assert weights(net) == before
+
+
+def test_one_hot_rows_of_ragged_sequences() -> None:
+    net = recurrent("classification", 3, "every")
+    with pytest.raises(hg.InputError, match=r"Y\[0\] has shape \(2, 3\), but classes are given"):
+        net.fit([np.ones((2, 3)), np.ones((4, 3))], [np.eye(3)[[0, 1]], np.eye(3)[[0, 1, 2, 0]]])
+
+
+def test_targets_of_quantiles_are_no_classes() -> None:
+    net = recurrent("regression", 3, "last")
+    with pytest.raises(hg.InputError, match=r"^Y must have shape \(4, 1\) with a row for each sam"):
+        net.fit(np.ones((4, 5, 3)), np.ones((4, 3)), loss="quantile", quantiles=(0.1, 0.5, 0.9))
+
+
+def test_weights_and_quantiles_may_be_arrays_of_other_libraries() -> None:
+    class Tensor:
+        """Whose items are no numbers to Python, as PyTorch's."""
+
+        def __iter__(self) -> Any:
+            return iter([object(), object()])
+
+        def tolist(self) -> list[float]:
+            return [0.25, 0.75]
+
+    from headgate.training.losses import Loss
+
+    assert Loss("cross_entropy", class_weights=Tensor()).class_weights == (0.25, 0.75)  # type: ignore[arg-type]
+    assert Loss("quantile", quantiles=Tensor()).quantiles == (0.25, 0.75)  # type: ignore[arg-type]

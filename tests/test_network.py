@@ -10,6 +10,7 @@ import oracles
 import pytest
 
 import headgate as hg
+from headgate.model_file import save_model
 from headgate.spec import GRU, Dense, NetworkSpec
 from headgate.training import progress
 
@@ -74,12 +75,20 @@ def test_predict_starts_from_zeros_unless_told(isa: str) -> None:
     copy = net.state
     copy[:] = 9
     assert not (net.state == 9).any()
-    with pytest.raises(hg.InputError, match=r"net\.state holds 2 rows, a roll-out follows one"):
+    with pytest.raises(
+        hg.InputError, match=r"holds 2 rows, .* one; pass state=net\.state\[:, :1\]$"
+    ):
         net.rollout(0.5, 3)
     one = net.state[:, :1]
     path = net.rollout(0.5, 3, state=one)
     net.state = one
     assert np.array_equal(net.rollout(0.5, 3), path)
+    pair = every(cell="lstm")
+    pair.state = (np.zeros((1, 2, 5)), np.zeros((1, 2, 5)))
+    with pytest.raises(
+        hg.InputError, match=r"pass state=net\.state with \[:, :1\] of every array$"
+    ):
+        pair.rollout(0.5, 3)
     assert np.array_equal(net.state, one)
     net.state = None
     assert np.array_equal(net.rollout(0.5, 3), net.rollout(0.5, 3, state=np.zeros((1, 1, 5))))
@@ -256,6 +265,9 @@ def test_early_stopping_needs_validation_data_and_changes_nothing_without() -> N
     for patience in (0, -1, 1.5, True):
         with pytest.raises(hg.InputError, match="patience must be an integer of at least 1"):
             net.fit(x, y, early_stopping=patience, validation_data=(x, y))
+    with pytest.raises(hg.InputError, match="min_delta must be a finite number at least 0, got n"):
+        hg.early_stopping(3, min_delta=float("nan"))
+    net.fit(x, y, early_stopping=np.int64(3), validation_data=(x, y), epochs=1)
 
 
 def test_record_and_log_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
@@ -368,3 +380,16 @@ def test_networks_are_built_from_a_spec_or_from_keywords() -> None:
     ):
         with pytest.raises(hg.InputError, match=message):
             call()
+
+
+@pytest.mark.parametrize(
+    "change", [{"loss": 5}, {"loss": [[1.0]]}, {"best_epoch": "x"}, {"best_epoch": -1}]
+)
+def test_a_history_in_a_file_is_checked(tmp_path: Path, change: dict[str, Any]) -> None:
+    net, (x, y) = every(), data()
+    net.fit(x, y, epochs=1)
+    facts = net.facts()
+    facts["history"].update(change)
+    save_model(tmp_path / "m.safetensors", net.spec, net.tensors(), extra={"network": facts})
+    with pytest.raises(hg.ModelFileError, match="its network cannot be rebuilt"):
+        hg.load(tmp_path / "m.safetensors")

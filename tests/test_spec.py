@@ -62,6 +62,8 @@ def stacks(draw: st.DrawFn) -> NetworkSpec:
         "train_embedding": draw(st.booleans()),
     }
     task = draw(st.sampled_from(TASKS))
+    dense = draw(st.lists(sizes, max_size=3))
+    activation = {"activation": draw(st.sampled_from(ACTIVATIONS))} if dense else {}
     return NetworkSpec.stacked(
         draw(st.none() | sizes if tokens else sizes),
         draw(sizes),
@@ -74,9 +76,9 @@ def stacks(draw: st.DrawFn) -> NetworkSpec:
         layer_norm=draw(st.booleans()),
         readout=readout,
         head_dropout=draw(rates),
-        dense=draw(st.lists(sizes, max_size=3)),
-        activation=draw(st.sampled_from(ACTIVATIONS)),
+        dense=dense,
         task=task,
+        **activation,
         **{name: draw(strategy) for name, strategy in own.get(cell, {}).items()},
         **attention,
         **(embedding if tokens else {}),
@@ -323,6 +325,15 @@ def graph(*layers: LayerSpec, inputs: tuple[InputSpec, ...] = (InputSpec("x", 1)
         (
             lambda: NetworkSpec.stacked(1, 4, cell="lstm", reset_after=False),
             "reset_after=False goes with cell='gru'; leave it out, or use that",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, activation="tanh"),
+            "activation='tanh' goes with dense, hidden layers before the head; leave it out, or "
+            "use that",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, attention_size=np.array([1, 2])),
+            "attention_size=array([1, 2]) goes with readout='attention'; leave it out, or use that",
         ),
         (
             lambda: NetworkSpec.stacked(1, 4, nonlinearity="relu"),

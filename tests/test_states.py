@@ -57,6 +57,11 @@ def test_there_and_back(stacks: list[Recurrent]) -> None:
             "state must be (num_layers, N, hidden_size) = (1, 'N', 3), got (2, 3)",
         ),
         (
+            GRU("g", ("x",), hidden_size=3),
+            np.zeros((1, 0, 3)),
+            "state must be (num_layers, N, hidden_size) = (1, 'N', 3), got (1, 0, 3)",
+        ),
+        (
             CELL,
             np.zeros((2, 5, 2)),
             "the state of 'cell' must be a pair (h, c), as net.state is, got ndarray",

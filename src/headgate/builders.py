@@ -184,7 +184,10 @@ def append_head(
     rate = check_rate("head_dropout", head_dropout)
     if rate:
         chain.append(Dropout, "dropout", rate=rate)
-    for k, size in enumerate(check_tuple("dense", dense)):
+    sizes = check_tuple("dense", dense)
+    if not sizes:
+        _only("activation", activation, "relu", "dense, hidden layers before the head")
+    for k, size in enumerate(sizes):
         chain.append(Dense, f"dense{k}", size=size, activation=activation)
     if output_size is not None:
         chain.append(Dense, "head", size=output_size)
@@ -209,5 +212,9 @@ def perceptron(
 
 
 def _only(name: str, value: Any, default: Any, where: str) -> None:
-    if value is not default and value != default:
+    try:
+        differs = bool(value is not default and value != default)
+    except ValueError:  # an array
+        differs = True
+    if differs:
         raise InputError(f"{name}={shown(value)} goes with {where}; leave it out, or use that")

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .checks import check_size, shown
-from .data.inputs import by_input, check_tokens, table_of
+from .data.inputs import by_input
 from .data.samples import SampleTable, as_values, is_list_of_sequences
 from .errors import InputError
+from .initial import initial_vector
 from .kernels import Engine
 from .observe import Observable
-from .spec import Embedding, LayerSpec, NetworkSpec, Recurrent
-from .states import State, flatten, from_named, named, unflatten
+from .rollout import roll_out
+from .spec import Embedding, NetworkSpec, Recurrent
+from .states import State, flatten, from_named, named, refuse_backward, unflatten
 from .stream import Stream
 from .training.callbacks import Callback
 from .training.callbacks import early_stopping as stop_early
@@ -25,6 +27,7 @@ from .training.loop import EVALUATION_BATCH, run_epochs
 from .training.losses import LOSSES_OF_TASKS, Loss
 from .training.options import FitOptions
 from .training.sources import Chunks, Source, Table, is_chunks
+from .training.tables import checked_table
 
 if TYPE_CHECKING:
     from .model_file import ModelFile
@@ -78,16 +81,7 @@ class Network(Observable):
         self.history: History | None = None
         self._state: Float32 | None = None  # flat: per recurrent layer (N, H)
         self._engine = Engine(spec)
-        self._engine.set_vector(self._initial_vector())
-
-    def _initial_vector(self) -> Float32:
-        rng = np.random.default_rng(self.seed)
-        parts = [np.empty(0)]  # for a network without parameters
-        for layer in self.spec.layers:
-            reads = self.spec.reads(layer)
-            for name, shape in layer.parameter_shapes(reads).items():
-                parts.append(_initial(rng, layer, reads, name, shape).ravel())
-        return np.concatenate(parts).astype(np.float32)
+        self._engine.set_vector(initial_vector(spec, self.seed))
 
     def __getstate__(self) -> dict[str, Any]:
         # for pickle, copy and joblib: the engine's part as one vector
@@ -260,7 +254,8 @@ class Network(Observable):
         memory at most beside what the iterator holds. Validation data are arrays, run whole.
 
         Raises:
-            InputError: data or options do not fit; nothing is changed.
+            InputError: data or options do not fit; nothing is changed (by a chunk that does not fit
+                after the first epoch: the weights are those after the last whole update).
             DivergenceError: the loss left the sensible; the weights are those with which the
                 last epoch that began well began.
             KeyboardInterrupt: Ctrl-C; the weights are those after the last whole update (with
@@ -274,10 +269,15 @@ class Network(Observable):
             raise InputError(f"fit has no option {unknown}; it has {known}") from None
         loss = settings.loss_options()
         source: Source
+        started = None
+        if Y is not None and (callable(X) or isinstance(X, Iterator)):
+            raise InputError("with chunks, targets are part of each: (X, Y); leave Y out")
         if Y is None and is_chunks(X):
+            # A later chunk may be refused when earlier ones have been learned.
+            started = self._engine.get_vector()
             source, samples = self._chunks(X, lengths, settings, loss), 0
         else:
-            table = self._table(X, Y, lengths, loss)
+            table = checked_table(self.spec, X, Y, lengths, loss)
             if settings.bptt_steps is not None:
                 self._check_truncation()
             source, samples = Table(table, settings), len(table)
@@ -310,6 +310,8 @@ class Network(Observable):
         except InputError:  # refused before or between epochs: a fit that did nothing is no fit
             if not history.losses:
                 self.history = before
+                if started is not None:
+                    self._engine.set_vector(started)
             raise
         self.history = history
         return history
@@ -321,9 +323,9 @@ class Network(Observable):
         if data is None:
             return None
         if isinstance(data, SampleTable):
-            return self._table(data, None, None, loss)
+            return checked_table(self.spec, data, None, None, loss)
         if isinstance(data, (tuple, list)) and len(data) == 2:
-            return self._table(data[0], data[1], None, loss)
+            return checked_table(self.spec, data[0], data[1], None, loss)
         raise InputError("validation_data must be (X, Y) or a SampleTable")
 
     def _publish(self, state: Float32 | None) -> None:
@@ -339,7 +341,7 @@ class Network(Observable):
             if state is not None:
                 raise InputError("this network has no recurrent layer, so it takes no state")
             return None
-        self._refuse_backward("a stateful fit carries states")
+        refuse_backward(self._stacks(), "a stateful fit carries states")
         if samples % settings.batch_size:
             raise InputError(
                 f"a stateful fit needs whole batches: {samples} samples do not divide by "
@@ -370,7 +372,8 @@ class Network(Observable):
         def table_of_chunk(chunk: Any) -> SampleTable:
             if not isinstance(chunk, (tuple, list)) or len(chunk) not in (2, 3):
                 raise InputError(f"expected (X, Y) or (X, Y, lengths), got {shown(chunk)}")
-            return self._table(chunk[0], chunk[1], chunk[2] if len(chunk) == 3 else None, loss)
+            lengths = chunk[2] if len(chunk) == 3 else None
+            return checked_table(self.spec, chunk[0], chunk[1], lengths, loss)
 
         return Chunks(X, settings, table_of_chunk)
 
@@ -378,69 +381,12 @@ class Network(Observable):
         """Raise InputError unless sequences can be cut and continued."""
         if not self._stacks():
             raise InputError("bptt_steps needs a recurrent layer, and this network has none")
-        self._refuse_backward("bptt_steps carries states")
+        refuse_backward(self._stacks(), "bptt_steps carries states")
         if self.spec.pooled:
             raise InputError(
                 f"bptt_steps needs a target at every step, but readout={self.spec.readout!r} has "
                 "one for a whole sequence; use readout='every', or shorter sequences"
             )
-
-    def _refuse_backward(self, what: str) -> None:
-        """Raise InputError if a layer reads time backwards, where ``what`` goes forward only."""
-        for stack in self._stacks():
-            if stack.bidirectional:
-                raise InputError(
-                    f"{what} from one stretch of time to the next, but {stack.name!r} is "
-                    "bidirectional: it would need what is still to come; use bidirectional=False"
-                )
-
-    def _table(self, X: Any, Y: Any, lengths: Any, loss: Loss | None = None) -> SampleTable:
-        """The samples of ``X``, and the targets that ``loss`` needs, checked."""
-        outputs = wanted = self.spec.output_size
-        if loss is not None:
-            loss.check_network(self.spec.task, outputs)
-            wanted = loss.targets_of(outputs)
-        at = "last" if self.spec.pooled else "every"
-        if wanted < outputs and wanted == 1 and _is_one_hot(Y, outputs, at):
-            raise InputError(
-                f"Y has shape {np.shape(Y)}, but classes are given by their numbers, "
-                f"0 to {outputs - 1}; pass Y.argmax(axis=-1)"
-            )
-        if isinstance(X, SampleTable):
-            if Y is not None or lengths is not None:
-                raise InputError("a SampleTable holds its own targets and lengths; pass X alone")
-            table = X
-            segment = check_size("segment", table.segment)
-            if segment > 1 and table.x.ndim == 2:
-                columns = table.x.shape[1]
-                if segment * columns != self.spec.input_size:
-                    raise InputError(
-                        f"the table's segments of {segment} rows of {columns} values make "
-                        f"{segment * columns} inputs, but this network was built with "
-                        f"input_size={self.spec.input_size}"
-                    )
-            elif table.x.ndim != 2 or table.x.shape[1] != self.spec.input_size:
-                raise InputError(
-                    f"the table's values must be (S, {self.spec.input_size}), got {table.x.shape}"
-                )
-            check_tokens(table, self.spec)
-        else:
-            table = table_of(X, Y, lengths=lengths, spec=self.spec, output_size=wanted)
-        if loss is None:
-            return table
-        at = "last" if self.spec.pooled else "every"
-        if table.y is None:
-            raise InputError("targets are missing; pass Y")
-        if (table.output_size, table.y_steps) != (wanted, at):
-            count = len(loss.quantiles)
-            each = f" ({count} quantiles of {wanted})" if count else ""
-            raise InputError(
-                f"the table has {table.output_size} targets at {table.y_steps!r}, this network "
-                f"puts out {outputs}{each} at {at!r}"
-            )
-        style = "table" if isinstance(X, SampleTable) else "array"
-        loss.check_targets(table, outputs, "list" if isinstance(Y, (list, tuple)) else style)
-        return table
 
     # -- use --------------------------------------------------------------------------------
 
@@ -469,7 +415,7 @@ class Network(Observable):
             out = self._predict_dense(X, batch_size)
             if out is not None:
                 return out
-        table = self._table(X, None, lengths)
+        table = checked_table(self.spec, X, None, lengths)
         samples = table.to_engine()  # checked before anything is sized by it
         n = len(table)
         every, outputs = not self.spec.pooled, self.spec.output_size
@@ -506,7 +452,9 @@ class Network(Observable):
 
     def _predict_dense(self, X: Any, batch_size: int) -> Float32 | None:
         """Predictions for an array that is as the engine wants it, or None: microseconds count."""
-        if not isinstance(X, np.ndarray) or X.dtype != np.float32 or X.ndim != 3 or not X.size:
+        if not isinstance(X, np.ndarray) or isinstance(X, np.ma.MaskedArray):
+            return None
+        if X.dtype != np.float32 or X.ndim != 3 or not X.size:
             return None
         if not X.flags.c_contiguous or self._engine.dense_input != X.shape[2]:
             return None
@@ -542,7 +490,7 @@ class Network(Observable):
             label_smoothing=label_smoothing,
             ignore_index=ignore_index,
         )
-        table = self._table(X, Y, lengths, measured)
+        table = checked_table(self.spec, X, Y, lengths, measured)
         check_size("batch_size", batch_size, maximum=1 << 31)
         state_in = None if state is None else self._flatten(state, len(table))
         samples = table.to_engine()
@@ -561,48 +509,7 @@ class Network(Observable):
         Raises:
             InputError: the outputs cannot be inputs, or the state holds several rows.
         """
-        steps = check_size("steps", steps, maximum=1 << 31)
-        self._refuse_backward("a roll-out goes")
-        if self.spec.readout not in ("every", "last") or self.spec.token_inputs:
-            raise InputError(
-                "a roll-out feeds each step's prediction back as values, which a network with "
-                f"readout={self.spec.readout!r} and inputs "
-                f"{[item.name for item in self.spec.inputs]} does not allow; use readout='last' or "
-                "'every', and no tokens"
-            )
-        if self.spec.output_size != self.spec.input_size and steps > 1:
-            raise InputError(
-                f"a roll-out feeds predictions back, but this network has {self.spec.output_size} "
-                f"outputs and {self.spec.input_size} inputs; they must be as many"
-            )
-        x = as_values("x_first", x_first)
-        if x.ndim < 2:
-            x = x.reshape(1, -1) if x.size == self.spec.input_size else x.reshape(-1, 1)
-        x = x[0] if x.ndim == 3 and len(x) == 1 else x
-        if x.ndim != 2 or x.shape[1] != self.spec.input_size or len(x) == 0:
-            raise InputError(
-                f"x_first must be (T, {self.spec.input_size}) or one step of "
-                f"{self.spec.input_size} features, got shape {np.shape(x_first)}"
-            )
-        flat = None
-        if self._stacks():
-            size = int(self._engine.raw.state_size)
-            if state is not None:
-                flat = self._flatten(state, 1)
-            elif self._state is None:
-                flat = np.zeros(size, np.float32)
-            elif self._state.size == size:
-                flat = self._state.copy()
-            else:
-                raise InputError(
-                    f"net.state holds {self._state.size // size} rows, a roll-out follows one; "
-                    "pass state=net.state[:, :1]"
-                )
-        elif state is not None:
-            flat = self._flatten(state)
-        out = np.empty((steps, self.spec.output_size), np.float32)
-        self._engine.raw.rollout(np.ascontiguousarray(x), flat, out)
-        return out
+        return roll_out(self.spec, self._engine, x_first, steps, state, self._state)
 
     def stream(self) -> Stream:
         """A live :class:`Stream` over one sequence, which begins with a state of zeros.
@@ -664,24 +571,3 @@ class Network(Observable):
         if facts.get("history"):
             net.history = History.from_dict(facts["history"])
         return net
-
-
-def _initial(
-    rng: np.random.Generator, layer: LayerSpec, reads: int, name: str, shape: tuple[int, ...]
-) -> npt.NDArray[np.float64]:
-    """The values with which one parameter of ``layer`` starts."""
-    if name.startswith("norm"):
-        return np.ones(shape)
-    if isinstance(layer, Embedding):
-        table = rng.standard_normal(shape)
-        if layer.padding_index is not None:
-            table[layer.padding_index] = 0
-        return table
-    bound = (layer.hidden_size if isinstance(layer, Recurrent) else reads) ** -0.5
-    return rng.uniform(-bound, bound, shape)
-
-
-def _is_one_hot(Y: Any, outputs: int, at: str) -> bool:
-    """Whether Y has a column for each class where one number is wanted."""
-    shape = np.shape(Y) if isinstance(Y, np.ndarray) else ()
-    return len(shape) == (3 if at == "every" else 2) and shape[-1] == outputs

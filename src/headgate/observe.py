@@ -14,7 +14,9 @@ from .data.samples import SampleTable, is_list_of_sequences
 from .errors import InputError
 from .kernels import Engine
 from .spec import NetworkSpec, Recurrent
+from .states import flatten
 from .training.losses import LOSSES_OF_TASKS, Loss
+from .training.tables import checked_table
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -79,12 +81,6 @@ class Observable:
     spec: NetworkSpec
     _engine: Engine
 
-    def _table(self, X: Any, Y: Any, lengths: Any, loss: Loss | None = None) -> SampleTable:
-        raise NotImplementedError
-
-    def _flatten(self, state: Any, rows: int | None = None) -> Float32:
-        raise NotImplementedError
-
     def gates(
         self, X: Any, *, lengths: Any = None, state: Any = None, layer: str | None = None
     ) -> Any:
@@ -99,7 +95,7 @@ class Observable:
             dict of them by name. Arrays are (N, T, H), zero past a sample's length, and in the
             order of time for the reverse direction too.
         """
-        table = self._table(X, None, lengths)
+        table = checked_table(self.spec, X, None, lengths)
         chosen = _chosen(self._directions(), layer, "recurrent layer")
         n, steps = len(table), _steps(X, table, self.spec)
         result, looks = {}, []
@@ -132,7 +128,7 @@ class Observable:
                 f"this network has no attention read-out (its read-out is {self.spec.readout!r}); "
                 "build it with readout='attention'"
             )
-        table = self._table(X, None, lengths)
+        table = checked_table(self.spec, X, None, lengths)
         chosen = _chosen(rows, layer, "attention layer")
         steps = _steps(X, table, self.spec)
         result = {name: np.zeros((len(table), steps), np.float32) for name in chosen}
@@ -176,10 +172,10 @@ class Observable:
             label_smoothing=label_smoothing,
             ignore_index=ignore_index,
         )
-        table = self._table(X, Y, lengths, measured)
+        table = checked_table(self.spec, X, Y, lengths, measured)
         chosen = _chosen(self._directions(), layer, "recurrent layer")
         n, steps = len(table), _steps(X, table, self.spec)
-        start = None if state is None else self._flatten(state, n).reshape(-1)
+        start = None if state is None else flatten(state, self.spec.recurrent(), n).reshape(-1)
         result = {name: np.zeros((n, steps)) for name in chosen}
         for first in range(0, n, BATCH):  # the derivatives themselves are larger than the norms
             part = slice(first, min(first + BATCH, n))
@@ -247,7 +243,7 @@ class Observable:
         weights = self.attention(X, lengths=lengths, state=state, layer=layer)
         if isinstance(weights, dict):
             raise InputError(f"a picture shows one layer; pass layer= one of {list(weights)}")
-        return attention_figure(weights, self._table(X, None, lengths).lengths, title)
+        return attention_figure(weights, checked_table(self.spec, X, None, lengths).lengths, title)
 
     def plot_gradient_norms(self, X: Any, Y: Any = None, *, title: str = "", **options: Any) -> Any:
         """Draw :meth:`gradient_norms` over time on a logarithmic axis: what vanishes, and what not.
@@ -260,7 +256,7 @@ class Observable:
         norms = self.gradient_norms(X, Y, **options)
         if not isinstance(norms, dict):
             norms = {options.get("layer") or next(iter(self._directions())): norms}
-        lengths = self._table(X, None, options.get("lengths")).lengths
+        lengths = checked_table(self.spec, X, None, options.get("lengths")).lengths
         return gradients_figure({name: (each, lengths) for name, each in norms.items()}, title)
 
     def _directions(self) -> dict[str, tuple[int, Recurrent, int]]:
@@ -299,7 +295,9 @@ class Observable:
     ) -> None:
         n = len(table)
         samples = table.to_engine()
-        flat = state if state is None or loss is not None else self._flatten(state, n)
+        flat = state
+        if state is not None and loss is None:
+            flat = flatten(state, self.spec.recurrent(), n)
         self._engine.raw.observe(
             samples,
             BATCH,
@@ -322,7 +320,7 @@ def _steps(X: Any, table: SampleTable, spec: NetworkSpec) -> int:
 def _chosen(found: dict[str, T], layer: str | None, what: str) -> dict[str, T]:
     if layer is None:
         return found
-    if layer not in found:
+    if not isinstance(layer, str) or layer not in found:
         raise InputError(f"there is no {what} {shown(layer)}; this network has {list(found)}")
     return {layer: found[layer]}
 

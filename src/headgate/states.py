@@ -31,7 +31,8 @@ def unflatten(flat: Float32, stacks: Sequence[Recurrent]) -> State:
     begin = 0
     for stack in stacks:
         end = begin + _size(stack) * rows
-        parts = flat[begin:end].reshape(-1, len(stack.states), rows, stack.hidden_size)
+        depth = stack.num_layers * stack.directions
+        parts = flat[begin:end].reshape(depth, len(stack.states), rows, stack.hidden_size)
         arrays = tuple(parts[:, i].copy() for i in range(len(stack.states)))
         result[stack.name] = arrays if len(arrays) > 1 else arrays[0]
         begin = end
@@ -57,8 +58,9 @@ def flatten(state: Any, stacks: Sequence[Recurrent], rows: int | None = None) ->
         for name, value in zip(stack.states, _parts(stack, by_name[stack.name]), strict=True):
             array = as_values("state" if len(stack.states) == 1 else f"state {name}", value)
             n = array.shape[1] if rows is None and array.ndim == 3 else rows
-            if array.shape != (stack.num_layers * stack.directions, n, stack.hidden_size):
-                raise _unlike(stack, n, array.shape)
+            shape = (stack.num_layers * stack.directions, n, stack.hidden_size)
+            if array.shape != shape or n == 0:
+                raise _unlike(stack, n or None, array.shape)
             rows = n
             arrays.append(array)
         flat.append(np.stack(arrays, axis=1).ravel())
@@ -89,6 +91,16 @@ def from_named(arrays: Mapping[str, Float32], stacks: Sequence[Recurrent]) -> St
         parts = tuple(arrays[name] for name in stack.state_names())
         result[stack.name] = parts if len(parts) > 1 else parts[0]
     return result
+
+
+def refuse_backward(stacks: Sequence[Recurrent], what: str) -> None:
+    """Raise InputError if a layer reads time backwards, where ``what`` goes forward only."""
+    for stack in stacks:
+        if stack.bidirectional:
+            raise InputError(
+                f"{what} from one stretch of time to the next, but {stack.name!r} is "
+                "bidirectional: it would need what is still to come; use bidirectional=False"
+            )
 
 
 def _size(stack: Recurrent) -> int:

@@ -51,7 +51,24 @@ def test_ragged_tokens() -> None:
             [np.array([1]), np.array([0, 1 << 40])],
             "tokens[1][1] is 1099511627776, but the embedding has 512 rows (0 to 511)",
         ),
-        (WORDS, [[0.5]], "tokens must hold whole numbers of tokens, got dtype float64"),
+        (
+            WORDS,
+            [[0.5]],
+            "tokens must hold whole numbers of tokens, got dtype float64; convert them with "
+            "np.asarray(tokens).astype('int64')",
+        ),
+        (
+            WORDS,
+            ["to", "be"],
+            "tokens must hold whole numbers of tokens, got dtype <U2; give every word or "
+            "character a number from 0 first",
+        ),
+        (
+            WORDS,
+            [[1, 2], []],
+            "tokens[1] must be (T,) integers with at least one step, got shape (0,)",
+        ),
+        (WORDS, [], "tokens must be (N, T) integers with at least one step, got shape (0,)"),
         (
             WORDS,
             [1, 2],

@@ -137,8 +137,15 @@ def _integers(name: str, value: Any, shape: str) -> npt.NDArray[Any]:
         raise InputError(
             f"{name} is not a regular array; pass a list of arrays when lengths differ"
         ) from None
-    if array.dtype.kind not in "iu" or np.ma.is_masked(array):
-        raise InputError(f"{name} must hold whole numbers of tokens, got dtype {array.dtype}")
+    if array.size and (array.dtype.kind not in "iu" or np.ma.is_masked(array)):
+        advice = "give every word or character a number from 0 first"
+        if np.ma.is_masked(array):
+            advice = "fill masked places with the padding index"
+        elif array.dtype.kind in "fb":
+            advice = f"convert them with np.asarray({name}).astype('int64')"
+        raise InputError(
+            f"{name} must hold whole numbers of tokens, got dtype {array.dtype}; {advice}"
+        )
     if array.ndim != shape.count("T") + shape.count("N") or array.size == 0:
         raise InputError(
             f"{name} must be {shape} integers with at least one step, got shape {array.shape}"

@@ -220,9 +220,14 @@ def as_values(name: str, value: Any) -> Float32:
             f"{name} is not a regular array; pass a list of arrays when lengths differ"
         ) from None
     if array.dtype.kind not in "fiub":
+        if array.dtype.kind == "O" and array.ndim == 0:
+            raise InputError(
+                f"{name} must hold numbers, got an object of type {type(value).__name__}; pass an "
+                "array"
+            )
         raise InputError(
             f"{name} must hold numbers, got dtype {array.dtype}; convert it with "
-            f"{name}.astype('float32')"
+            f"np.asarray({name}).astype('float32')"
         )
     with np.errstate(over="ignore", invalid="ignore"):  # too large for float32: named below
         result: Float32 = np.ascontiguousarray(array, np.float32).reshape(array.shape)
@@ -281,10 +286,11 @@ def from_arrays(
         )
     n, steps, features = x.shape
     if features != input_size:
+        slicing = f"pass X[..., :{input_size}] or " if features > input_size else ""
+        advice = f"{slicing}build with input_size={features}" if features else "check X"
         raise InputError(
             f"X has {features} features, but this network was built with "
-            f"input_size={input_size}; pass X[..., :{input_size}] or build with "
-            f"input_size={features}"
+            f"input_size={input_size}; {advice}"
         )
     if n == 0 or steps == 0:
         raise InputError(f"X has shape {x.shape}: there must be at least one sample and one step")
@@ -301,7 +307,8 @@ def from_arrays(
     y = as_values("Y", Y)
     expected = (n, steps, output_size) if readout == "every" else (n, output_size)
     if y.shape != expected and not (output_size == 1 and y.shape == expected[:-1]):
-        raise InputError(f"Y must have shape {expected} for readout={readout!r}, got {y.shape}")
+        where = "for readout='every'" if readout == "every" else "with a row for each sample"
+        raise InputError(f"Y must have shape {expected} {where}, got {y.shape}")
     per_sample = steps * output_size if readout == "every" else output_size
     return _with_targets(table, y, np.arange(n, dtype=np.int64) * per_sample)
 
@@ -324,7 +331,8 @@ def is_list_of_sequences(X: Any) -> bool:
     if not isinstance(X, (list, tuple)) or not X:
         return False
     try:
-        return all(isinstance(i, np.ndarray) for i in X) or len({np.shape(i)[:1] for i in X}) > 1
+        # tensors and frames too, however long: a list in gives a list out
+        return all(getattr(i, "ndim", 0) for i in X) or len({np.shape(i)[:1] for i in X}) > 1
     except ValueError:  # an item is itself irregular: let its own check name it
         return True
 

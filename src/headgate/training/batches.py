@@ -23,6 +23,11 @@ class Batches(NamedTuple):
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
+    @property
+    def largest(self) -> int:
+        """Samples of the largest batch."""
+        return int(np.diff(self.bounds).max())
+
 
 def in_order(order: Int64, batch_size: int) -> Batches:
     """Batches of ``batch_size`` samples, the last of which may be smaller."""

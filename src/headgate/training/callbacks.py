@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from ..checks import as_number
 from ..errors import InputError
 
 
@@ -52,9 +56,11 @@ class early_stopping:
     restores_best = True
 
     def __init__(self, patience: int, min_delta: float = 0.0) -> None:
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
+        if not isinstance(patience, (int, np.integer)) or patience < 1 or patience is True:
             raise InputError(f"patience must be an integer of at least 1, got {patience!r}")
-        self.patience = patience
+        if not 0 <= as_number(min_delta) < math.inf:
+            raise InputError(f"min_delta must be a finite number at least 0, got {min_delta!r}")
+        self.patience = int(patience)
         self.min_delta = float(min_delta)
 
     def __call__(self, env: CallbackEnv) -> None:

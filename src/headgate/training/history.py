@@ -9,9 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import check_size, shown
+from ..errors import InputError
+
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _curve(values: Any) -> list[float]:
+    array = np.asarray(values, np.float64)  # None comes back as nan
+    if array.ndim != 1:
+        raise InputError(f"losses must be a list of numbers, got {shown(values)}")
+    return [float(value) for value in array]
 
 
 @dataclass
@@ -74,10 +84,11 @@ class History:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> History:
         """The inverse of :meth:`to_dict`."""
+        best = data["best_epoch"]
         return cls(
-            losses=np.asarray(data["loss"], np.float64).tolist(),  # None comes back as nan
-            val_losses=np.asarray(data["val_loss"], np.float64).tolist(),
+            losses=_curve(data["loss"]),
+            val_losses=_curve(data["val_loss"]),
             seconds=float(data["seconds"]),
-            best_epoch=data["best_epoch"],
+            best_epoch=None if best is None else check_size("best_epoch", best, minimum=0),
             stopped_early=bool(data["stopped_early"]),
         )

@@ -84,8 +84,6 @@ def run_epochs(
         return float(engine.raw.evaluate(samples, EVALUATION_BATCH, row, None))
 
     carried = state
-    if options.bptt_steps is not None:
-        carried = np.zeros(int(engine.raw.state_size) * options.batch_size, np.float32)
     table = source.first.table
     pace = _Pace(options)
     plateau = Plateau(options.plateau_factor, options.plateau_patience)
@@ -111,6 +109,12 @@ def run_epochs(
                 total = weight = 0.0
                 for part in source.parts():
                     batches = part.batches(rng)
+                    if options.bptt_steps is not None:
+                        # Each part begins with new sequences. It never shrinks: the trainer may
+                        # put back what it remembers of an earlier part.
+                        size = int(engine.raw.state_size) * batches.largest
+                        if carried is None or carried.size < size:
+                            carried = np.zeros(size, np.float32)
                     rates = pace.rates(epoch, len(batches), plateau.factor)
                     status, loss, updates, last_loss, counted = trainer.epoch(
                         part.samples, *batches, carried, rates, limit

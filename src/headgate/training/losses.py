@@ -99,6 +99,30 @@ class Loss:
             return 1
         return outputs // max(len(self.quantiles), 1)
 
+    def check_labels(self, Y: Any, outputs: int, *, every: bool) -> None:
+        """Raise InputError for names of classes and for one-hot rows: numbers are wanted.
+
+        What else may be wrong with ``Y`` is found later.
+        """
+        if self.name != "cross_entropy":
+            return
+        nested = every and isinstance(Y, (list, tuple)) and len(Y) > 0
+        try:
+            array = np.asarray(Y[0] if nested else Y)
+        except (TypeError, ValueError, RuntimeError):
+            return
+        if array.size and isinstance(array.reshape(-1)[0], str):
+            raise InputError(
+                f"Y holds names of classes, but classes are given by their numbers, 0 to "
+                f"{outputs - 1}; number them with names, Y = np.unique(Y, return_inverse=True)"
+            )
+        if array.ndim == 2 + every - nested and array.shape[-1] == outputs:
+            what = "Y[0]" if nested else "Y"
+            raise InputError(
+                f"{what} has shape {array.shape}, but classes are given by their numbers, 0 to "
+                f"{outputs - 1}; pass {what}.argmax(axis=-1)"
+            )
+
     def check_targets(self, table: SampleTable, outputs: int, style: str = "array") -> None:
         """Raise InputError unless the targets that are read are such as this loss takes.
 
@@ -188,8 +212,13 @@ def _read(table: SampleTable) -> npt.NDArray[np.bool_]:
     return targets_read(table)
 
 
+def _plain(values: Any) -> Any:
+    """An array or a tensor as a list, since what they hold need not be numbers to Python."""
+    return values.tolist() if hasattr(values, "tolist") else values
+
+
 def _checked_quantiles(loss: str, quantiles: Any) -> tuple[float, ...]:
-    given = check_tuple("quantiles", quantiles)
+    given = check_tuple("quantiles", _plain(quantiles))
     numbers = tuple(as_number(value) for value in given)
     if loss != "quantile":
         if given:
@@ -206,7 +235,7 @@ def _checked_quantiles(loss: str, quantiles: Any) -> tuple[float, ...]:
 
 
 def _checked_weights(weights: Any) -> tuple[float, ...]:
-    given = check_tuple("class_weights", weights)
+    given = check_tuple("class_weights", _plain(weights))
     numbers = tuple(as_number(value) for value in given)
     for value, number in zip(given, numbers, strict=True):
         if not 0 <= number < math.inf:
