@@ -244,7 +244,7 @@ def as_values(name: str, value: Any) -> Float32:
         place = tuple(int(i) for i in np.argwhere(bad)[0])
     raise InputError(
         f"{name} has a value that is not finite{f' at index {place}' if place else ''}: "
-        f"{array[place]}; fill or drop missing values first"
+        f"{array[place] if bad is None else 'masked'}; fill or drop missing values first"
     )
 
 
