@@ -114,17 +114,20 @@ void weight_gradient(const Pass& pass, const WeightGradient& g) {
               g.scratch[i * row + block * g.stride + j];
     return;
   }
-  for (int64_t block = 0; block < g.blocks; ++block) {
-    const GemmArgs args{g.size,   g.inputs,
-                        g.count,  g.dy + block * g.stride,
-                        1,        g.dy_row,
-                        g.x,      g.x_row,
-                        k.lanes,  g.gradient + block * g.size * g.inputs,
-                        g.inputs, nullptr,
-                        false,    false};
-    stoppable_for(pass, g.size, 2 * k.row_tile, work / static_cast<double>(g.blocks),
-                  [&](int64_t begin, int64_t end) { k.gemm(args, begin, end); });
-  }
+  stoppable_for(pass, g.blocks * g.size, 2 * k.row_tile, work, [&](int64_t begin, int64_t end) {
+    for (int64_t block = 0; block < g.blocks; ++block) {
+      const GemmArgs args{g.size,   g.inputs,
+                          g.count,  g.dy + block * g.stride,
+                          1,        g.dy_row,
+                          g.x,      g.x_row,
+                          k.lanes,  g.gradient + block * g.size * g.inputs,
+                          g.inputs, nullptr,
+                          false,    false};
+      const int64_t from = std::max(begin - block * g.size, int64_t{0});
+      const int64_t to = std::min(end - block * g.size, g.size);
+      if (from < to) k.gemm(args, from, to);
+    }
+  });
 }
 
 std::unique_ptr<Layer> make_dense(int64_t inputs, int64_t outputs, const std::string& activation) {

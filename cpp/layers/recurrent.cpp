@@ -18,6 +18,7 @@ double row_cost(int64_t gates, int64_t hidden, int64_t padded) {
 constexpr int64_t kNearFloats = 1 << 18;
 constexpr double kBlockCost = 2e7;  // nanoseconds between two looks at the stop flag
 constexpr double kNormCost = 0.5;   // nanoseconds for one value that is normalised
+constexpr double kSumCost = 0.15;   // and for one that is added up
 
 // What a cell carries through time: values before the first step of every sequence, and after every
 // step.
@@ -357,8 +358,12 @@ class Recurrent final : public Layer {
     const Kernels& k = pass.k;
     const int64_t h = hidden_, all = gates_ * hp_, x_row = padded(k, inputs_);
     float* g = pass.gradients;
-    for (int64_t gate = 0; gate < gates_; ++gate)
-      k.column_sums(d.gates + gate * hp_, io.count, h, all, g + d.bias_ih + gate * h);
+    parallel_for(h, 4 * k.lanes, kSumCost * static_cast<double>(io.count * all),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t gate = 0; gate < gates_; ++gate)
+                     k.column_sums(d.gates + gate * hp_ + begin, io.count, end - begin, all,
+                                   g + d.bias_ih + gate * h + begin);
+                 });
     // The candidate's part of reset_after meets r, so it has a gradient of its own, in `inner`.
     const bool apart = cell_ == Cell::gru, before = cell_ == Cell::gru_before;
     std::memcpy(g + d.bias_hh, g + d.bias_ih, bytes((apart || before ? 2 : gates_) * h));
