@@ -302,7 +302,7 @@ def test_masked_values_are_refused_by_every_call() -> None:
 
 
 def test_a_list_in_gives_a_list_out_however_long_its_items_are() -> None:
-    pd = pytest.importorskip("pandas")
+    pd = pytest.importorskip("pandas", reason="passes data frames, and pandas is not installed")
     net = every()
     for lengths in ((5, 3), (4, 4)):
         parts = [np.arange(n, dtype=np.float32)[:, None] for n in lengths]
