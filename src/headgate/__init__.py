@@ -44,6 +44,7 @@ _HOMES = {
         "set_isa",
         "set_num_threads",
     ),
+    "data.cleaning": ("Cleaning",),
     "data.samples": ("SampleTable",),
     "data.windows": ("windows",),
     "training.callbacks": (
@@ -66,6 +67,7 @@ __all__ = ["__version__", *sorted(_HOME_OF), *_MODULES]
 if TYPE_CHECKING:
     from . import gate_layout as gate_layout
     from . import reference as reference
+    from .data.cleaning import Cleaning as Cleaning
     from .data.samples import SampleTable as SampleTable
     from .data.windows import windows as windows
     from .errors import DivergenceError as DivergenceError
