@@ -37,6 +37,7 @@ class Network {
   int64_t state_size() const { return state_size_; }
   int64_t layer_count() const { return static_cast<int64_t>(slots_.size()); }
   const Layer& layer(int64_t index) const { return *slots_[static_cast<size_t>(index)].layer; }
+  Layer& layer(int64_t index) { return *slots_[static_cast<size_t>(index)].layer; }
   int64_t token(int64_t index) const { return slots_[static_cast<size_t>(index)].token; }
   bool pooled(int64_t index) const {
     return index != kInput && slots_[static_cast<size_t>(index)].pooled;

@@ -252,6 +252,7 @@ class LayerRow {
   T get(const char* key) const {
     return nb::cast<T>(row_[key]);
   }
+  bool has(const char* key) const { return row_.contains(key); }
   int64_t size(const char* key) const {
     const auto value = get<int64_t>(key);
     require(value >= 1 && value <= (int64_t{1} << 24), "a layer's size is out of range");
@@ -271,9 +272,21 @@ Cell cell_named(const std::string& name) {
   return Cell::rnn_relu;
 }
 
-// widths: of the inputs.
+// The table that a dense layer shares with the row "tied" before it, if it has one.
+std::optional<SharedTable> table_of(const LayerRow& row, int64_t width, Network* net) {
+  if (!row.has("tied")) return std::nullopt;
+  const auto tied = row.get<int64_t>("tied");
+  require(tied >= 0 && tied < net->layer_count(), "no such layer to be tied to");
+  Layer& below = net->layer(tied);
+  require(below.vocabulary() == row.size("size") && below.output_size() == width,
+          "tied weights: not the shape of the embedding's table");
+  return below.share_table();
+}
+
+// widths: of the inputs. net: the layers so far.
 std::unique_ptr<Layer> make_layer(const LayerRow& row, const std::vector<int64_t>& widths,
-                                  uint64_t stream) {
+                                  Network* net) {
+  const auto stream = static_cast<uint64_t>(net->layer_count()) + 1;
   const int64_t width = widths.empty() ? 0 : widths[0];
   const auto kind = row.get<std::string>("kind");
   if (kind == "recurrent")
@@ -281,7 +294,8 @@ std::unique_ptr<Layer> make_layer(const LayerRow& row, const std::vector<int64_t
                                   row.get<bool>("bidirectional"), row.get<bool>("layer_norm"),
                                   row.get<double>("recurrent_dropout"), stream});
   if (kind == "dense")
-    return make_dense(width, row.size("size"), row.get<std::string>("activation"));
+    return make_dense(width, row.size("size"), row.get<std::string>("activation"),
+                      table_of(row, width, net));
   if (kind == "dropout")
     return make_dropout(width, row.get<double>("rate"), row.get<bool>("per_sequence"), stream);
   if (kind == "embedding") {
@@ -332,9 +346,7 @@ void init_network(Network* self, int64_t inputs, int64_t token_columns,
     }
     const int64_t token = reads_tokens ? row.get<int64_t>("token") : 0;
     require(!reads_tokens || (token >= 0 && token < token_columns), "no such token column");
-    self->add(row.get<std::string>("name"),
-              make_layer(row, widths, static_cast<uint64_t>(self->layer_count()) + 1), sources,
-              token);
+    self->add(row.get<std::string>("name"), make_layer(row, widths, self), sources, token);
   }
   self->finish();
 }

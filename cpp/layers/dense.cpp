@@ -1,4 +1,5 @@
-// Dense: y = activation(x W^T + b) on every row.
+// Dense: y = activation(x W^T + b) on every row. W may be the table of an embedding: tied weights
+// (Press and Wolf 2017, arXiv 1608.05859).
 #include <algorithm>
 #include <cstring>
 
@@ -30,13 +31,13 @@ enum class Activation { linear, relu, tanh };
 
 class Dense final : public Layer {
  public:
-  Dense(int64_t inputs, int64_t outputs, Activation activation)
-      : Layer(inputs, outputs), activation_(activation) {}
+  Dense(int64_t inputs, int64_t outputs, Activation activation, std::optional<SharedTable> table)
+      : Layer(inputs, outputs), activation_(activation), table_(table) {}
 
   int64_t describe(int64_t offset, std::vector<Segment>* segments) override {
-    weight_ = offset;
-    bias_ = weight_ + outputs_ * inputs_;
-    segments->push_back({"weight", weight_, {outputs_, inputs_}, true});
+    weight_ = table_ ? table_->offset : offset;
+    bias_ = offset + (table_ ? 0 : outputs_ * inputs_);
+    if (!table_) segments->push_back({"weight", weight_, {outputs_, inputs_}, true});
     segments->push_back({"bias", bias_, {outputs_}, false});
     return bias_ + outputs_;
   }
@@ -70,14 +71,18 @@ class Dense final : public Layer {
     const int64_t width = padded(k, outputs_), x_row = padded(k, inputs_);
     if (activation_ == Activation::relu) k.relu_backward(io.y, io.dy, io.count * width);
     if (activation_ == Activation::tanh) k.tanh_backward(io.y, io.dy, io.count * width);
-    weight_gradient(pass, {io.dy, width, 1, outputs_, width, io.x, x_row, inputs_, io.count,
-                           pass.gradients + weight_, scratch_});
+    if (!table_ || table_->trainable)  // a frozen table's gradient is zero from the beginning
+      weight_gradient(pass, {io.dy, width, 1, outputs_, width, io.x, x_row, inputs_, io.count,
+                             pass.gradients + weight_, scratch_});
+    if (table_ && table_->padding_index >= 0)
+      std::memset(pass.gradients + weight_ + table_->padding_index * inputs_, 0, bytes(inputs_));
     k.column_sums(io.dy, io.count, outputs_, width, pass.gradients + bias_);
     if (io.dx) affine(pass, io.dy, width, io.count, outputs_, packed_back_, nullptr, io.dx, x_row);
   }
 
  private:
   Activation activation_;
+  std::optional<SharedTable> table_;
   int64_t weight_ = 0, bias_ = 0;
   float *packed_ = nullptr, *bias_padded_ = nullptr, *packed_back_ = nullptr, *scratch_ = nullptr;
 };
@@ -130,11 +135,12 @@ void weight_gradient(const Pass& pass, const WeightGradient& g) {
   });
 }
 
-std::unique_ptr<Layer> make_dense(int64_t inputs, int64_t outputs, const std::string& activation) {
+std::unique_ptr<Layer> make_dense(int64_t inputs, int64_t outputs, const std::string& activation,
+                                  std::optional<SharedTable> table) {
   const auto kind = activation == "relu"   ? Activation::relu
                     : activation == "tanh" ? Activation::tanh
                                            : Activation::linear;
-  return std::make_unique<Dense>(inputs, outputs, kind);
+  return std::make_unique<Dense>(inputs, outputs, kind, table);
 }
 
 }  // namespace headgate

@@ -21,6 +21,11 @@ class Embedding final : public Layer {
 
   int64_t vocabulary() const override { return vocabulary_; }
 
+  std::optional<SharedTable> share_table() override {
+    shared_ = true;
+    return SharedTable{weight_, padding_index_, trainable_};
+  }
+
   int64_t describe(int64_t offset, std::vector<Segment>* segments) override {
     weight_ = offset;
     segments->push_back(
@@ -43,7 +48,7 @@ class Embedding final : public Layer {
     if (!trainable_) return;  // the gradient is zero from the beginning
     const int64_t width = padded(pass.k, outputs_);
     float* gradient = pass.gradients + weight_;
-    std::memset(gradient, 0, bytes(vocabulary_ * outputs_));
+    if (!shared_) std::memset(gradient, 0, bytes(vocabulary_ * outputs_));
     const double work = static_cast<double>(io.count * outputs_) / 2.0;
     parallel_for(outputs_, kAlignment, work, [&](int64_t begin, int64_t end) {
       for (int64_t row = 0; row < io.count; ++row) {
@@ -58,7 +63,7 @@ class Embedding final : public Layer {
 
  private:
   int64_t vocabulary_, padding_index_, weight_ = 0;
-  bool trainable_;
+  bool trainable_, shared_ = false;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -92,6 +93,13 @@ struct Use {
   bool input_gradient;  // while training: something below learns, so dx is wanted
 };
 
+// The vectors of an embedding, [V, size] parameters, that a dense layer shares: tied weights.
+struct SharedTable {
+  int64_t offset;         // in the parameters
+  int64_t padding_index;  // the row that does not learn, or -1
+  bool trainable;
+};
+
 class Layer {
  public:
   Layer(int64_t input_size, int64_t output_size) : inputs_(input_size), outputs_(output_size) {}
@@ -120,6 +128,9 @@ class Layer {
   virtual void get_state(const Kernels&, const Rows&, const State<float>&) const {}
   // Of a layer that reads tokens: they must lie in [0, vocabulary()).
   virtual int64_t vocabulary() const { return 0; }
+  // Of an embedding: its table, for one other layer. That layer stands behind this one, so its
+  // backward pass comes first: it writes the table's gradient whole, and this layer adds to it.
+  virtual std::optional<SharedTable> share_table() { return std::nullopt; }
   // What the layer did in the last pass that kept it; `which` counts its quantities. Null data: no
   // such thing.
   virtual View view(const Kernels&, const Rows&, int /*which*/) const { return {nullptr, 0, 0}; }
@@ -182,7 +193,9 @@ struct RecurrentOptions {
   uint64_t stream;  // of the dropout's random numbers
 };
 std::unique_ptr<Layer> make_recurrent(int64_t inputs, const RecurrentOptions& options);
-std::unique_ptr<Layer> make_dense(int64_t inputs, int64_t outputs, const std::string& activation);
+// table: of an embedding of `outputs` tokens and size `inputs`, instead of weights of its own.
+std::unique_ptr<Layer> make_dense(int64_t inputs, int64_t outputs, const std::string& activation,
+                                  std::optional<SharedTable> table = std::nullopt);
 std::unique_ptr<Layer> make_dropout(int64_t size, double rate, bool per_sequence, uint64_t stream);
 // padding_index: the token whose vector does not learn, or -1.
 std::unique_ptr<Layer> make_embedding(int64_t vocabulary, int64_t size, int64_t padding_index,

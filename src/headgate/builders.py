@@ -179,8 +179,12 @@ def append_head(
     dense: Sequence[int],
     activation: str,
     output_size: int | None,
+    tied: str = "",
 ) -> None:
-    """Dropout, hidden dense layers and the linear head; ``output_size=None`` leaves that out."""
+    """Dropout, hidden dense layers and the linear head; ``output_size=None`` leaves that out.
+
+    ``tied``: the embedding whose table is the head's weight.
+    """
     rate = check_rate("head_dropout", head_dropout)
     if rate:
         chain.append(Dropout, "dropout", rate=rate)
@@ -190,7 +194,9 @@ def append_head(
     for k, size in enumerate(sizes):
         chain.append(Dense, f"dense{k}", size=size, activation=activation)
     if output_size is not None:
-        chain.append(Dense, "head", size=output_size)
+        chain.append(Dense, "head", size=output_size, tied=tied)
+    elif tied:
+        raise InputError("tied=True needs the head; pass output_size=vocabulary")
 
 
 def perceptron(

@@ -11,6 +11,7 @@ from .layer_specs import (
     LAYERS,
     MAX_DEPTH,
     MAX_LAYERS,
+    Dense,
     Dropout,
     Embedding,
     InputSpec,
@@ -66,6 +67,7 @@ def walk(inputs: Sequence[InputSpec], layers: Sequence[LayerSpec]) -> dict[str, 
     for layer in layers:
         _refuse_second(layer.name, ports)
         ports[layer.name] = _output(layer, ports)
+    _check_ties(layers, ports)
     read = {name for layer in layers for name in layer.inputs}
     unused = [name for name in ports if name not in read and name != layers[-1].name]
     if unused:
@@ -75,6 +77,37 @@ def walk(inputs: Sequence[InputSpec], layers: Sequence[LayerSpec]) -> dict[str, 
             f"layer, {layers[-1].name!r}, is the output)"
         )
     return ports
+
+
+def _check_ties(layers: Sequence[LayerSpec], ports: dict[str, Port]) -> None:
+    """Tied weights: the table must be there already, of the right shape, and tied once."""
+    tables: dict[str, Embedding] = {}
+    owner: dict[str, str] = {}
+    for layer in layers:
+        if isinstance(layer, Embedding):
+            tables[layer.name] = layer
+        if not isinstance(layer, Dense) or not layer.tied:
+            continue
+        who = f"layer {layer.name!r} (dense), tied to {layer.tied!r},"
+        table = tables.get(layer.tied)
+        if table is None:
+            raise InputError(
+                f"{who} needs an embedding of that name before it; there are {shown(list(tables))}"
+            )
+        reads = ports[layer.inputs[0]].width
+        if reads != table.size:
+            raise InputError(
+                f"{who} reads {reads} features, but the embedding's vectors have {table.size}; put "
+                f"a Dense layer of size {table.size} before it, or make the embedding {reads} wide"
+            )
+        if layer.size != table.vocabulary:
+            raise InputError(
+                f"{who} puts out a score for each of the embedding's {table.vocabulary} tokens; "
+                f"its size is {layer.size}, make it {table.vocabulary}"
+            )
+        if layer.tied in owner:
+            raise InputError(f"{who} shares it with {owner[layer.tied]!r}; one layer can be tied")
+        owner[layer.tied] = layer.name
 
 
 def _refuse_second(name: str, ports: dict[str, Port]) -> None:

@@ -113,7 +113,12 @@ def lower(spec: NetworkSpec) -> list[dict[str, Any]]:
             )
             continue
         inputs = [row_of[name] for name in layer.inputs]
-        if isinstance(layer, Recurrent):
+        if isinstance(layer, Dense):
+            options = {"size": layer.size, "activation": layer.activation}
+            if layer.tied:
+                options["tied"] = row_of[layer.tied]
+            row_of[layer.name] = add("dense", layer.name, inputs, **options)
+        elif isinstance(layer, Recurrent):
             row_of[layer.name] = _lower_stack(layer, inputs[0], add)
         else:
             row_of[layer.name] = add(layer.kind, layer.name, inputs, **_options(spec, layer))
@@ -122,8 +127,6 @@ def lower(spec: NetworkSpec) -> list[dict[str, Any]]:
 
 def _options(spec: NetworkSpec, layer: LayerSpec) -> dict[str, Any]:
     """The engine's options of a layer that is one row."""
-    if isinstance(layer, Dense):
-        return {"size": layer.size, "activation": layer.activation}
     if isinstance(layer, Dropout):
         return {"rate": layer.rate, "per_sequence": layer.per_sequence}
     source = spec.ports[layer.inputs[0]]

@@ -243,21 +243,29 @@ class RNN(Recurrent):
 
 @dataclass(frozen=True)
 class Dense(LayerSpec):
-    """y = activation(x W^T + b) on every row: (…, I) -> (…, O)."""
+    """y = activation(x W^T + b) on every row: (…, I) -> (…, O).
+
+    ``tied``: the name of an embedding of I-wide vectors for O tokens, whose table is W (Press and
+    Wolf 2017, arXiv 1608.05859). It is one parameter, the embedding's, which learns from both.
+    """
 
     kind = "dense"
     size: int = 1
     activation: str = "linear"
+    tied: str = ""
 
     def check(self) -> None:
         store(self, size=check_size(f"size of layer {self.name!r}", self.size))
         check_choice(f"activation of layer {self.name!r}", self.activation, ACTIVATIONS)
+        if self.tied != "":
+            check_name("tied embedding", self.tied)
 
     def output_size(self, input_size: int) -> int:
         return self.size
 
     def parameter_shapes(self, input_size: int) -> Shapes:
-        return {"weight": (self.size, input_size), "bias": (self.size,)}
+        weight = {} if self.tied else {"weight": (self.size, input_size)}
+        return {**weight, "bias": (self.size,)}
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from .builders import (
     perceptron,
     read_in,
 )
-from .checks import check_choice, check_finite, check_tuple, parse_json, shown
+from .checks import check_choice, check_finite, check_flags, check_tuple, parse_json, shown
 from .errors import InputError
 from .graph import Port, walk
 from .layer_specs import (
@@ -229,6 +229,7 @@ class NetworkSpec:
         embedding_size: int | None = None,
         padding_index: int | None = None,
         train_embedding: bool = True,
+        tied: bool = False,
         task: str = "regression",
     ) -> NetworkSpec:
         """Embedding, recurrent stack, read-out, dense layers, linear head: the usual network.
@@ -252,11 +253,16 @@ class NetworkSpec:
             vocabulary: how many tokens there are, for an input "tokens" of integers; beside
                 ``input_size``, the token's vector and the values stand side by side.
             embedding_size, padding_index, train_embedding: see :class:`Embedding`.
+            tied: the head's weight is the embedding's table, see :class:`Dense`. What the head
+                reads must be ``embedding_size`` wide, ``output_size`` be the vocabulary.
             task: "regression", "classification" or "binary", see :class:`NetworkSpec`.
 
         Raises:
             InputError: an option is out of range, or does not go with the others.
         """
+        check_flags(tied=tied)
+        if tied and vocabulary is None:
+            raise InputError("tied goes with vocabulary; pass how many tokens there are")
         options = cell_options(cell, reset_after, nonlinearity)
         inputs, layers = read_in(
             input_size, vocabulary, embedding_size, padding_index, train_embedding
@@ -282,7 +288,8 @@ class NetworkSpec:
             residual=residual,
         )
         append_readout(chain, readout, attention, attention_size)
-        append_head(chain, head_dropout, dense, activation, output_size)
+        table = "embedding" if tied else ""
+        append_head(chain, head_dropout, dense, activation, output_size, table)
         return cls(tuple(inputs), (*layers, *chain.layers), task=task)
 
     @classmethod

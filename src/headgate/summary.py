@@ -117,6 +117,8 @@ def _kind(layer: LayerSpec) -> str:
         words.append("(reset before)")
     if isinstance(layer, Embedding):
         words.append(f"of {layer.vocabulary:,}" + ("" if layer.trainable else " (frozen)"))
+    if tied := getattr(layer, "tied", ""):
+        words.append(f"tied to {tied}")
     for option in ("activation", "nonlinearity", "score"):
         value = getattr(layer, option, "linear")
         if value != "linear":

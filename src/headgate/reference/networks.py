@@ -167,12 +167,15 @@ def _forward(
         if layer.kind not in LAYERS:
             raise InputError(f"the reference knows no layer of kind {layer.kind!r}")
         prefix = f"{layer.name}."
+        own = {
+            name.removeprefix(prefix): np.asarray(tensor, dtype)
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }
+        if table := getattr(layer, "tied", ""):
+            own["weight"] = np.asarray(tensors[f"{table}.weight"], dtype)
         context = Context(
-            {
-                name.removeprefix(prefix): np.asarray(tensor, dtype)
-                for name, tensor in tensors.items()
-                if name.startswith(prefix)
-            },
+            own,
             valid,
             lengths,
             states.get(layer.name),
@@ -200,6 +203,11 @@ def _backward(spec: Any, walk: Walk, grad: Array) -> tuple[dict[str, Any], dict[
     arriving = {spec.layers[-1].name: grad}  # dLoss/d(output) by layer, summed over its readers
     grads: dict[str, Any] = {}
     hidden: dict[str, Array] = {}
+    paddings = {  # rows of tables that do not learn
+        layer.name: [] if layer.padding_index is None else [layer.padding_index]
+        for layer in spec.layers
+        if layer.kind == "embedding"
+    }
     for layer in reversed(spec.layers):
         backward = LAYERS[layer.kind][1]
         d_inputs, d_tensors = backward(layer, walk.caches[layer.name], arriving.pop(layer.name))
@@ -209,7 +217,13 @@ def _backward(spec: Any, walk: Walk, grad: Array) -> tuple[dict[str, Any], dict[
         if layer.kind in RECURRENT:
             hidden[layer.name] = d_tensors.pop("hidden")
             grads[f"state.{layer.name}"] = d_tensors.pop("state")
-        grads |= {f"{layer.name}.{key}": g for key, g in d_tensors.items()}
+        if table := getattr(layer, "tied", ""):
+            d_table = d_tensors.pop("weight")
+            d_table[paddings[table]] = 0.0
+            grads[f"{table}.weight"] = d_table
+        for key, g in d_tensors.items():
+            name = f"{layer.name}.{key}"
+            grads[name] = grads[name] + g if name in grads else g
     return {**grads, **arriving}, hidden
 
 
