@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from ..data.samples import SampleTable
 from ..network import Network
 from ..spec import NetworkSpec
 from ..training.history import History
+from .members import Members, mean_history, networks_from, seed_of
 
 
 @dataclass
-class Ensemble:
+class Ensemble(Members):
     """Networks whose predictions are averaged.
 
     Attributes:
@@ -24,7 +25,6 @@ class Ensemble:
         quantiles: that they put out for each step; () for one value.
     """
 
-    networks: list[Network] = field(default_factory=list)
     quantiles: tuple[float, ...] = ()
 
     @classmethod
@@ -37,7 +37,7 @@ class Ensemble:
         """
         networks = []
         for member in range(members):
-            network = Network(spec, seed=seed * 1000 + member)
+            network = Network(spec, seed=seed_of(seed, member))
             weights = network.state_dict()
             for name in ("head.weight", "head.bias"):
                 weights[name] = np.zeros_like(weights[name])
@@ -86,35 +86,18 @@ class Ensemble:
             )
             for network in self.networks
         ]
-        shortest = min(len(history.loss) for history in histories)
-        best = [history.best_epoch for history in histories if history.best_epoch is not None]
         lowest = np.mean([min(history.val_losses, default=-np.inf) for history in histories])
+        history = mean_history(histories)
         if untrained <= lowest:
-            best = []
+            history.best_epoch = None
             for network, weights in zip(self.networks, begin, strict=True):
                 network.load_state_dict(weights)
-        return History(
-            losses=np.mean([history.loss[:shortest] for history in histories], axis=0).tolist(),
-            val_losses=np.mean([h.val_loss[:shortest] for h in histories], axis=0).tolist()
-            if validation is not None
-            else [],
-            seconds=sum(history.seconds for history in histories),
-            best_epoch=int(np.median(best)) if best else None,
-            stopped_early=any(history.stopped_early for history in histories),
-        )
+        return history
 
     def predict(self, table: SampleTable) -> npt.NDArray[np.float64]:
         """(N, H, Q) float64, the members' mean; Q is 1 without quantiles."""
-        mean = np.mean([np.asarray(n.predict(table), np.float64) for n in self.networks], axis=0)
-        paths = mean.reshape(len(table), -1, max(len(self.quantiles), 1))
+        paths = self.mean(table).reshape(len(table), -1, max(len(self.quantiles), 1))
         return np.sort(paths, axis=2)  # networks may let quantiles cross
-
-    def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The first member's parameters by name, the others' as ``extra.member<k>.<name>``."""
-        tensors = self.networks[0].state_dict()
-        for k, network in enumerate(self.networks[1:], 1):
-            tensors |= {f"extra.member{k}.{n}": a for n, a in network.state_dict().items()}
-        return tensors
 
     @classmethod
     def from_tensors(
@@ -126,13 +109,4 @@ class Ensemble:
         Raises:
             InputError: a member's tensor is missing, unknown or of a wrong shape.
         """
-        networks = []
-        for k in range(members):
-            prefix = f"extra.member{k}." if k else ""
-            names = spec.parameter_shapes() if k == 0 else tensors
-            network = Network(spec, seed=k)
-            network.load_state_dict(
-                {n.removeprefix(prefix): tensors[n] for n in names if n.startswith(prefix)}
-            )
-            networks.append(network)
-        return cls(networks, quantiles)
+        return cls(networks_from(spec, tensors, members), quantiles)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
 from ..errors import HeadgateError, ModelFileError
 from ..model_file import load_model
 from ..network import Network
+
+# The name of an estimator in a model file, and the module that has a class of that name.
+ESTIMATORS = {
+    "GRUForecaster": "forecaster",
+}
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -26,8 +32,7 @@ def load(path: str | os.PathLike[str]) -> Any:
                 f"{path} is broken: its network cannot be rebuilt ({error}); save it again"
             ) from None
     kind = estimator.get("kind") if isinstance(estimator, dict) else estimator
-    if kind == "GRUForecaster":
-        from .forecaster import GRUForecaster
-
-        return GRUForecaster.from_file(file)
+    if isinstance(kind, str) and kind in ESTIMATORS:
+        module = importlib.import_module(f".{ESTIMATORS[kind]}", __package__)
+        return getattr(module, kind).from_file(file)
     raise ModelFileError(f"{path} holds an estimator of kind {kind!r}, unknown to this version")

@@ -36,6 +36,8 @@ class History:
         seconds: how long the fit took.
         best_epoch: 0-based epoch of the lowest validation loss (training loss without), or None.
         stopped_early: whether a callback ended the fit.
+        val_scores: an estimator's score on the validation data after each epoch, higher is better;
+            empty for a network by itself.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -43,6 +45,7 @@ class History:
     seconds: float = 0.0
     best_epoch: int | None = None
     stopped_early: bool = False
+    val_scores: list[float] = field(default_factory=list)
 
     @property
     def loss(self) -> npt.NDArray[np.float64]:
@@ -79,6 +82,7 @@ class History:
             "seconds": self.seconds,
             "best_epoch": self.best_epoch,
             "stopped_early": self.stopped_early,
+            "val_score": [_finite(value) for value in self.val_scores],
         }
 
     @classmethod
@@ -91,4 +95,5 @@ class History:
             seconds=float(data["seconds"]),
             best_epoch=None if best is None else check_size("best_epoch", best, minimum=0),
             stopped_early=bool(data["stopped_early"]),
+            val_scores=_curve(data.get("val_score", [])),  # files of earlier versions have none
         )
