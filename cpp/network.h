@@ -21,7 +21,7 @@ class Network {
       : input_size_(input_size), token_columns_(token_columns), output_(output) {}
 
   // Appends a layer that reads `inputs`: indices of layers before it, or kInput for the values.
-  // `name` prefixes its segments. `token`: the column of tokens that it reads, or 0.
+  // `name` prefixes its segments. `token`: the first column of tokens that it reads, or 0.
   void add(const std::string& name, std::unique_ptr<Layer> layer, std::vector<int64_t> inputs,
            int64_t token = 0);
   // To be called once, after the last add().

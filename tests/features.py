@@ -33,6 +33,7 @@ FEATURES: dict[str, dict[str, Any]] = {
     "head_dropout": {"head_dropout": 0.4},
     "dense": {"dense": (5,), "activation": "tanh"},
     "tokens": {"vocabulary": 4, "embedding_size": 3, "padding_index": 1},
+    "columns": {"vocabulary": 4, "embedding_size": 3, "padding_index": 1, "token_columns": 2},
     "every": {"readout": "every"},
     "mean": {"readout": "mean"},
     "max": {"readout": "max"},
@@ -44,7 +45,7 @@ FEATURES: dict[str, dict[str, Any]] = {
 PAIRS = [
     pair
     for pair in itertools.combinations(FEATURES, 2)
-    if not all("readout" in FEATURES[name] for name in pair)
+    if not all("readout" in FEATURES[name] for name in pair) and set(pair) != {"tokens", "columns"}
 ]
 
 
@@ -76,8 +77,8 @@ def make_case(
     rng = np.random.default_rng(seed)
     tensors = oracles.network_tensors(spec, rng)
     x = {"x": oracles.normal(rng, (n, t, i))}
-    if "tokens" in names:
-        x["tokens"] = rng.integers(0, 4, (n, t))
+    if spec.token_inputs:
+        x["tokens"] = rng.integers(0, 4, (n, t, 2) if "columns" in names else (n, t))
     y = 2 * oracles.normal(rng, (n, t, 2) if "every" in names else (n, 2))
     lengths = oracles.random_lengths(rng, n, t) if "ragged" in names else None
     state = random_state(spec, rng, n) if "state" in names else None

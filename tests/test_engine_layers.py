@@ -17,6 +17,7 @@ from headgate.training.batches import in_order
 from headgate.training.losses import Loss
 
 Rows = list[np.ndarray]  # a sequence each: (T_i, width)
+WORDS = {"kind": "embedding", "inputs": [], "padding_index": -1, "trainable": True, "columns": 1}
 WIDTHS = (1, 3, 8, 9, 17)
 LENGTHS = ((1,), (4,), (2, 5, 1, 5), (9, 3, 3, 1, 7, 2, 9, 5, 4))
 RAGGED = pytest.mark.parametrize("lengths", LENGTHS, ids=str)
@@ -207,10 +208,9 @@ def test_joins_and_embeddings(lengths: tuple[int, ...], widths: tuple[int, ...],
     rng = np.random.default_rng(0)
     x = random_rows(rng, lengths, widths[0])
     tokens = [rng.integers(0, (4, 6), (length, 2)) for length in lengths]
-    words = {"kind": "embedding", "inputs": [], "padding_index": -1, "trainable": True}
     rows: list[dict[str, Any]] = [
-        {**words, "size": widths[1], "vocabulary": 5, "token": 0},
-        {**words, "size": widths[2], "vocabulary": 6, "token": 1, "padding_index": 2},
+        {**WORDS, "size": widths[1], "vocabulary": 5, "token": 0},
+        {**WORDS, "size": widths[2], "vocabulary": 6, "token": 1, "padding_index": 2},
         {"kind": "concat", "inputs": [-1, 0, 1]},
         {"kind": "dense", "inputs": [2], "size": sum(widths), "activation": "tanh"},
         {"kind": "add", "inputs": [2, 3, 2]},
@@ -232,13 +232,45 @@ def test_joins_and_embeddings(lengths: tuple[int, ...], widths: tuple[int, ...],
     assert not engine.gradients()["layer1.weight"][2].any()
 
 
+@RAGGED
+@pytest.mark.parametrize("size", [1, 3, 17, 40])
+def test_the_vectors_of_several_columns_are_added(
+    lengths: tuple[int, ...], size: int, isa: str, threads: None
+) -> None:
+    """Beside another input; the padding row adds nothing, and bits depend on no thread."""
+    rng = np.random.default_rng(0)
+    tokens = [rng.integers(0, 5, (length, 4)) for length in lengths]
+    rows: list[dict[str, Any]] = [
+        {**WORDS, "size": size, "vocabulary": 6, "token": 1, "columns": 3, "padding_index": 2},
+        {**WORDS, "size": size, "vocabulary": 5, "token": 0},
+        {"kind": "add", "inputs": [0, 1]},
+    ]
+    engine = Engine(rows, [np.empty((n, 0)) for n in lengths], tokens, output=size)
+    tensors = random_tensors(rng, engine.shapes)
+    ids = np.concatenate(tokens)
+
+    def forward() -> np.ndarray:
+        total = tensors["layer1.weight"][ids[:, 0]]
+        for column in ids.T[1:]:
+            total = total + np.where(column[:, None] == 2, 0, tensors["layer0.weight"][column])
+        return np.asarray(total)
+
+    y = oracles.normal(rng, (len(ids), size))
+    assert_agrees(engine, tensors, forward, y)
+    results = []
+    for count in (1, 3):
+        hg.set_num_threads(count)
+        engine.train(y)
+        results.append((engine.predict(), *engine.gradients().values()))
+    assert all(map(np.array_equal, *results))
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
 def test_frozen_embedding_keeps_its_bits(optimizer: str) -> None:
     """No update, no weight decay, no gradient; what reads it learns."""
     rng = np.random.default_rng(1)
-    words = {"kind": "embedding", "size": 5, "vocabulary": 7, "padding_index": -1, "token": 0}
     rows = [
-        {**words, "inputs": [], "trainable": False},
+        {**WORDS, "size": 5, "vocabulary": 7, "token": 0, "trainable": False},
         {"kind": "dense", "inputs": [0], "size": 2, "activation": "linear"},
     ]
     tokens = [rng.integers(0, 7, (4, 1)) for _ in range(6)]
@@ -303,9 +335,10 @@ def test_dropout_per_sequence_has_one_mask(per_sequence: bool) -> None:
 
 @pytest.mark.parametrize("token", [-1, 7])
 def test_tokens_outside_the_vocabulary_are_refused(token: int) -> None:
-    words = {"kind": "embedding", "size": 5, "vocabulary": 7, "padding_index": -1, "token": 0}
-    tokens = [np.array([[0], [token]])]
-    empty = [np.empty((2, 0))]
-    engine = Engine([{**words, "inputs": [], "trainable": True}], empty, tokens, output=5)
+    words = {**WORDS, "size": 5, "vocabulary": 7, "token": 0, "columns": 3}
+    tokens = [np.array([[0, 1, 2], [3, 4, token]])]
+    engine = Engine([words], [np.empty((2, 0))], tokens, output=5)
     with pytest.raises(ValueError, match="vocabulary"):
         engine.predict()
+    with pytest.raises(ValueError, match="no such token column"):
+        Engine([{**words, "token": 1}], [np.empty((2, 0))], tokens, output=5)

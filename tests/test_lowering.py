@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headgate.kernels import Engine, lower
-from headgate.spec import GRU, RNN, Dense, InputSpec, Last, NetworkSpec
+from headgate.spec import GRU, RNN, Add, Dense, Embedding, InputSpec, Last, NetworkSpec
 
 
 def shape_of(rows: list[dict[str, Any]]) -> list[tuple[str, list[int]]]:
@@ -90,9 +90,25 @@ def test_tokens_and_values_side_by_side() -> None:
         "padding_index": 2,
         "trainable": True,
         "token": 0,
+        "columns": 1,
     }
     assert shape_of(rows)[1:3] == [("concat", [-1, 0]), ("recurrent", [1])]
     assert rows[3] == {"kind": "max", "name": "max", "inputs": [2]}
+
+
+def test_inputs_of_several_columns_stand_side_by_side() -> None:
+    inputs = (InputSpec("a", 3, "tokens"), InputSpec("x", 2), InputSpec("b", 2, "tokens"))
+    layers = (
+        Embedding("e", ("a",), vocabulary=9, size=2),
+        Embedding("f", ("b",), vocabulary=9, size=2),
+        Embedding("g", ("a",), vocabulary=9, size=2),
+        Add("sum", ("e", "f", "g", "x")),
+    )
+    spec = NetworkSpec(inputs, layers)
+    rows = lower(spec)
+    assert [(row["token"], row["columns"]) for row in rows[:3]] == [(0, 3), (3, 2), (0, 3)]
+    assert rows[3] == {"kind": "add", "name": "sum", "inputs": [0, 1, 2, -1]}
+    assert (spec.token_inputs, spec.output_size) == (("a", "b"), 2)
 
 
 def test_last_reads_both_ends_of_a_bidirectional_stack_even_behind_dropout() -> None:

@@ -15,6 +15,7 @@ from headgate.errors import InputError
 from headgate.spec import (
     GRU,
     LSTM,
+    Add,
     Attention,
     Concat,
     Dense,
@@ -94,14 +95,15 @@ def test_everything_at_once(cell: str) -> None:
 
 
 def branches() -> NetworkSpec:
-    """A value that several layers read, two stacks, two inputs, and every read-out."""
+    """A value that several layers read, a sum, two stacks, two inputs, and every read-out."""
     return NetworkSpec(
         inputs=(InputSpec("x", 2), InputSpec("words", 1, "tokens")),
         layers=(
             Embedding("table", ("words",), vocabulary=5, size=2),
             Concat("both", ("x", "table")),
             GRU("low", ("both",), hidden_size=2, bidirectional=True),
-            Concat("wide", ("low", "both")),
+            Add("sum", ("low", "both")),
+            Concat("wide", ("low", "both", "sum")),
             LSTM("high", ("wide",), hidden_size=3),
             Mean("mean", ("low",)),
             Max("max", ("high",)),
@@ -250,6 +252,17 @@ def test_embeddings_and_their_padding_row() -> None:
     ]
 
 
+def test_the_vectors_of_several_columns_are_added_without_padding() -> None:
+    weight, valid = np.arange(6.0).reshape(3, 2), np.array([[True, True, False]])
+    tokens = [[[2, 0, 2], [1, 1, 0], [99, 0, 0]]]
+    outputs, cache = reference.embedding_forward(tokens, valid, weight, padding_index=0)
+    assert outputs.tolist() == [[[8, 10], [4, 6], [0, 0]]]
+    grad = reference.embedding_backward(cache, np.array([[[1.0, 10.0], [2.0, 20.0], [9.0, 9.0]]]))
+    assert grad.tolist() == [[0, 0], [4, 40], [2, 20]]
+    outputs, _ = reference.embedding_forward(tokens, valid, weight)
+    assert outputs.tolist() == [[[8, 11], [4, 7], [0, 0]]]
+
+
 # -- masks ---------------------------------------------------------------------------------------
 
 
@@ -303,6 +316,9 @@ def test_what_does_not_fit_is_named() -> None:
         reference.network_forward(spec, tensors, {"x": x["x"]})
     with pytest.raises(InputError, match=r"words must have shape \(N, T\), got \(2, 3, 1\)"):
         reference.network_forward(spec, tensors, {**x, "words": np.zeros((2, 3, 1), int)})
+    wide = NetworkSpec.stacked(None, 2, vocabulary=5, embedding_size=2, token_columns=2)
+    with pytest.raises(InputError, match=r"tokens must have shape \(N, T, K\), got \(2, 3\)"):
+        reference.network_forward(wide, {}, np.zeros((2, 3), int))
     with pytest.raises(InputError, match=r"tokens must be in 0\.\.4, got 5\.\.5"):
         reference.network_forward(spec, tensors, {**x, "words": np.full((2, 3), 5)})
     with pytest.raises(InputError, match="tokens must be integers, got float64"):

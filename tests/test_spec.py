@@ -20,6 +20,7 @@ from headgate.spec import (
     RNN,
     SCALINGS,
     TASKS,
+    Add,
     Attention,
     Concat,
     Dense,
@@ -60,6 +61,8 @@ def stacks(draw: st.DrawFn) -> NetworkSpec:
         "embedding_size": draw(sizes),
         "padding_index": draw(st.none() | st.integers(0, vocabulary - 1)),
         "train_embedding": draw(st.booleans()),
+        "embedding_scale": draw(st.floats(0, 1e30)),
+        "token_columns": draw(sizes),
     }
     task = draw(st.sampled_from(TASKS))
     dense = draw(st.lists(sizes, max_size=3))
@@ -391,9 +394,33 @@ def graph(*layers: LayerSpec, inputs: tuple[InputSpec, ...] = (InputSpec("x", 1)
             "output_size=1; use task='binary' for yes or no",
         ),
         (
-            lambda: InputSpec("words", 2, "tokens"),
-            "input 'words' of kind='tokens' holds one integer a step and has size 1, got 2; give "
-            "every column of tokens an input of its own",
+            lambda: InputSpec("words", 0, "tokens"),
+            "the size of input 'words' must be between 1 and 1048576, got 0",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, embedding_scale=0.1),
+            "embedding_scale goes with vocabulary; pass how many tokens there are",
+        ),
+        (
+            lambda: NetworkSpec.stacked(1, 4, token_columns=2),
+            "token_columns goes with vocabulary; pass how many tokens there are",
+        ),
+        (
+            lambda: Embedding("e", ("words",), 5, 2, initial_scale=-0.1),
+            "initial_scale of layer 'e' must be a finite number of at least 0, got -0.1",
+        ),
+        (
+            lambda: Embedding("e", ("words",), 5, 2, initial_scale=math.nan),
+            "initial_scale of layer 'e' must be a finite number of at least 0, got nan",
+        ),
+        (
+            lambda: graph(Dense("a", ("x",), 2), Add("sum", ("x", "a"))),
+            "layer 'sum' (add) adds inputs of one width, but ['x', 'a'] have the widths [1, 2]; "
+            "put a dense layer before those that differ",
+        ),
+        (
+            lambda: graph(Add("sum", ("x",))),
+            "layer 'sum' (add) reads 2 to 256 others, got inputs=('x',)",
         ),
         (
             lambda: InputSpec("words", 1, "text"),
@@ -422,7 +449,7 @@ def graph(*layers: LayerSpec, inputs: tuple[InputSpec, ...] = (InputSpec("x", 1)
         (
             lambda: graph(Dense("a", ("x", "x"))),
             "layer 'a' (dense) reads exactly one other, got inputs=('x', 'x'); join several by a "
-            "concat layer",
+            "concat or an add layer",
         ),
         (
             lambda: graph(Concat("a", ("x",))),
@@ -471,7 +498,7 @@ def graph(*layers: LayerSpec, inputs: tuple[InputSpec, ...] = (InputSpec("x", 1)
         (
             lambda: graph(Recurrent("r", ("x",))),
             "layer 'r' is a Recurrent, which nothing can run; known are GRU, LSTM, RNN, Dense, "
-            "Dropout, Embedding, Concat, Last, Mean, Max, Attention",
+            "Dropout, Embedding, Concat, Add, Last, Mean, Max, Attention",
         ),
         (
             lambda: ScalingSpec("affine", shift=(0.0,)),
@@ -530,12 +557,12 @@ def spoiled_layer(**changes) -> str:
         (
             spoiled(layers=[5]),
             "unknown layer kind None; known are gru, lstm, rnn, dense, dropout, embedding, concat, "
-            "last, mean, max, attention",
+            "add, last, mean, max, attention",
         ),
         (
             spoiled_layer(kind="qrnn"),
             "unknown layer kind 'qrnn'; known are gru, lstm, rnn, dense, dropout, embedding, "
-            "concat, last, mean, max, attention",
+            "concat, add, last, mean, max, attention",
         ),
         (
             spoiled_layer(zoneout=0.1),

@@ -68,6 +68,12 @@ def test_tokens_and_values(isa: str) -> None:
     pairs = [{"x": row, "tokens": int(token)} for row, token in zip(x, tokens, strict=True)]
     got = [stream.step(pair) for pair in pairs]
     assert np.array_equal(got, both.predict({"x": x[None], "tokens": tokens[None]})[0])
+    wide = make(input_size=None, vocabulary=6, embedding_size=3, token_columns=2)
+    stream, tokens = wide.stream(), rng.integers(0, 6, (8, 2))
+    got = [stream.step(row) for row in tokens]
+    assert np.array_equal(got, wide.predict(tokens[None])[0])
+    with pytest.raises(hg.InputError, match="tokens must be 2 tokens' numbers, got 3"):
+        stream.step(3)
 
 
 def test_a_number_is_a_step_of_one_input() -> None:

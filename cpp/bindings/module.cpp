@@ -215,9 +215,10 @@ void require_samples(const Network& net, const SamplesHolder& holder, const Loss
   require(s.token_columns == net.token_columns(), "the network reads another number of tokens");
   for (int64_t i = 0; i < net.layer_count(); ++i)
     if (const int64_t vocabulary = net.layer(i).vocabulary()) {
-      const auto column = static_cast<size_t>(net.token(i));
-      require(holder.lowest[column] >= 0 && holder.highest[column] < vocabulary,
-              "a token is not in the vocabulary");
+      const auto first = static_cast<size_t>(net.token(i));
+      for (size_t c = first; c < first + static_cast<size_t>(net.layer(i).input_size()); ++c)
+        require(holder.lowest[c] >= 0 && holder.highest[c] < vocabulary,
+                "a token is not in the vocabulary");
     }
   require(s.inputs() == net.input_size(), "the table's width is not the network's input size");
   require(s.count >= 1, "there are no samples");
@@ -302,8 +303,8 @@ std::unique_ptr<Layer> make_layer(const LayerRow& row, const std::vector<int64_t
     const auto padding_index = row.get<int64_t>("padding_index");
     require(padding_index >= -1 && padding_index < row.size("vocabulary"),
             "padding_index is not in the vocabulary");
-    return make_embedding(row.size("vocabulary"), row.size("size"), padding_index,
-                          row.get<bool>("trainable"));
+    return make_embedding(row.size("vocabulary"), row.size("size"), row.size("columns"),
+                          padding_index, row.get<bool>("trainable"));
   }
   if (kind == "concat") return make_concat(widths);
   if (kind == "add") {
@@ -345,7 +346,8 @@ void init_network(Network* self, int64_t inputs, int64_t token_columns,
       widths.push_back(source == Network::kInput ? inputs : self->layer(source).output_size());
     }
     const int64_t token = reads_tokens ? row.get<int64_t>("token") : 0;
-    require(!reads_tokens || (token >= 0 && token < token_columns), "no such token column");
+    require(!reads_tokens || (token >= 0 && token + row.size("columns") <= token_columns),
+            "no such token column");
     self->add(row.get<std::string>("name"), make_layer(row, widths, self), sources, token);
   }
   self->finish();

@@ -1,8 +1,9 @@
 // Embedding: y = weight[token], a vector for each of V tokens (Bengio et al. 2003, "A neural
-// probabilistic language model").
+// probabilistic language model"); of several columns of tokens it is the sum of their vectors.
 //
-// The padding token's vector is read like any other and never learns. Whoever makes the samples
-// checks that tokens lie in [0, V).
+// The padding token's vector never learns. A single column reads it like any other, several leave
+// it out, as PyTorch's Embedding and EmbeddingBag do. Whoever makes the samples checks that tokens
+// lie in [0, V).
 #include <algorithm>
 #include <cstring>
 
@@ -13,8 +14,9 @@ namespace {
 
 class Embedding final : public Layer {
  public:
-  Embedding(int64_t vocabulary, int64_t size, int64_t padding_index, bool trainable)
-      : Layer(1, size),
+  Embedding(int64_t vocabulary, int64_t size, int64_t columns, int64_t padding_index,
+            bool trainable)
+      : Layer(columns, size),
         vocabulary_(vocabulary),
         padding_index_(padding_index),
         trainable_(trainable) {}
@@ -36,6 +38,7 @@ class Embedding final : public Layer {
   void forward(const Pass& pass, const Io& io) override {
     const int64_t width = padded(pass.k, outputs_);
     const float* weight = pass.parameters + weight_;
+    if (inputs_ > 1) return sum_columns(io, weight, width);
     for (int64_t row = 0; row < io.count; ++row) {
       float* y = io.y + row * width;
       std::memcpy(y, weight + io.tokens[row * io.token_row] * outputs_, bytes(outputs_));
@@ -49,28 +52,46 @@ class Embedding final : public Layer {
     const int64_t width = padded(pass.k, outputs_);
     float* gradient = pass.gradients + weight_;
     if (!shared_) std::memset(gradient, 0, bytes(vocabulary_ * outputs_));
-    const double work = static_cast<double>(io.count * outputs_) / 2.0;
+    const double work = static_cast<double>(io.count * inputs_ * outputs_) / 2.0;
     parallel_for(outputs_, kAlignment, work, [&](int64_t begin, int64_t end) {
       for (int64_t row = 0; row < io.count; ++row) {
-        const int64_t token = io.tokens[row * io.token_row];
-        if (token == padding_index_) continue;
-        float* g = gradient + token * outputs_;
         const float* dy = io.dy + row * width;
-        for (int64_t j = begin; j < end; ++j) g[j] += dy[j];
+        for (int64_t column = 0; column < inputs_; ++column) {
+          const int64_t token = io.tokens[row * io.token_row + column];
+          if (token == padding_index_) continue;
+          float* g = gradient + token * outputs_;
+          for (int64_t j = begin; j < end; ++j) g[j] += dy[j];
+        }
       }
     });
   }
 
  private:
+  void sum_columns(const Io& io, const float* weight, int64_t width) const {
+    const double work = static_cast<double>(io.count * inputs_ * outputs_) / 2.0;
+    parallel_for(io.count, 1, work, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        float* y = io.y + row * width;
+        std::fill(y, y + width, 0.0f);
+        for (int64_t column = 0; column < inputs_; ++column) {
+          const int64_t token = io.tokens[row * io.token_row + column];
+          if (token == padding_index_) continue;
+          const float* vector = weight + token * outputs_;
+          for (int64_t j = 0; j < outputs_; ++j) y[j] += vector[j];
+        }
+      }
+    });
+  }
+
   int64_t vocabulary_, padding_index_, weight_ = 0;
   bool trainable_, shared_ = false;
 };
 
 }  // namespace
 
-std::unique_ptr<Layer> make_embedding(int64_t vocabulary, int64_t size, int64_t padding_index,
-                                      bool trainable) {
-  return std::make_unique<Embedding>(vocabulary, size, padding_index, trainable);
+std::unique_ptr<Layer> make_embedding(int64_t vocabulary, int64_t size, int64_t columns,
+                                      int64_t padding_index, bool trainable) {
+  return std::make_unique<Embedding>(vocabulary, size, columns, padding_index, trainable);
 }
 
 }  // namespace headgate

@@ -68,7 +68,7 @@ struct Io {
   bool pooled;             // the inputs have one row for each sequence instead of one for each step
   const float* const* xs;  // all inputs, in order
   float* const* dxs;       // likewise; null where nobody wants it
-  const int32_t* tokens;   // the tokens of all rows, token_row apart: a layer reads one column
+  const int32_t* tokens;   // the first that the layer reads; those of other rows, token_row apart
   int64_t token_row;
 };
 
@@ -126,7 +126,7 @@ class Layer {
   // Recurrent layers: the state before the first step, and after the last step of each sequence.
   virtual void set_state(const Kernels&, const Rows&, const State<const float>&) {}
   virtual void get_state(const Kernels&, const Rows&, const State<float>&) const {}
-  // Of a layer that reads tokens: they must lie in [0, vocabulary()).
+  // Of a layer that reads tokens, input_size() columns of them: they must lie in [0, vocabulary()).
   virtual int64_t vocabulary() const { return 0; }
   // Of an embedding: its table, for one other layer. That layer stands behind this one, so its
   // backward pass comes first: it writes the table's gradient whole, and this layer adds to it.
@@ -136,7 +136,7 @@ class Layer {
   virtual View view(const Kernels&, const Rows&, int /*which*/) const { return {nullptr, 0, 0}; }
 
  protected:
-  int64_t inputs_, outputs_;  // inputs_: the width of the first input
+  int64_t inputs_, outputs_;  // inputs_: the width of the first input, or columns of tokens
 };
 
 // y[count, n] = x[count, k] B + bias, B packed in strips, n padded; added to y with `accumulate`
@@ -197,9 +197,9 @@ std::unique_ptr<Layer> make_recurrent(int64_t inputs, const RecurrentOptions& op
 std::unique_ptr<Layer> make_dense(int64_t inputs, int64_t outputs, const std::string& activation,
                                   std::optional<SharedTable> table = std::nullopt);
 std::unique_ptr<Layer> make_dropout(int64_t size, double rate, bool per_sequence, uint64_t stream);
-// padding_index: the token whose vector does not learn, or -1.
-std::unique_ptr<Layer> make_embedding(int64_t vocabulary, int64_t size, int64_t padding_index,
-                                      bool trainable);
+// columns: of tokens, side by side. padding_index: the token whose vector does not learn, or -1.
+std::unique_ptr<Layer> make_embedding(int64_t vocabulary, int64_t size, int64_t columns,
+                                      int64_t padding_index, bool trainable);
 std::unique_ptr<Layer> make_concat(std::vector<int64_t> widths);
 std::unique_ptr<Layer> make_add(int64_t size, int64_t count);
 std::unique_ptr<Layer> make_last(int64_t size, int64_t split);  // split: see read_last

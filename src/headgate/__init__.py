@@ -20,6 +20,7 @@ _HOMES = {
         "NotFittedError",
     ),
     "spec": (
+        "Add",
         "Attention",
         "Concat",
         "Dense",
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from .spec import GRU as GRU
     from .spec import LSTM as LSTM
     from .spec import RNN as RNN
+    from .spec import Add as Add
     from .spec import Attention as Attention
     from .spec import Concat as Concat
     from .spec import Dense as Dense

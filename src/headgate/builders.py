@@ -45,18 +45,25 @@ def read_in(
     input_size: int | None,
     vocabulary: int | None,
     embedding_size: int | None,
-    padding_index: int | None,
-    train_embedding: bool,
+    token_columns: int,
+    **options: Any,
 ) -> tuple[list[InputSpec], list[LayerSpec]]:
-    """The inputs "x" and "tokens", and the layers that make one sequence of them."""
+    """The inputs "x" and "tokens", and the layers that make one sequence of them.
+
+    ``options``: of the Embedding, beside its vocabulary and size.
+    """
     inputs = [] if input_size is None else [InputSpec("x", input_size)]
     if vocabulary is None:
-        given = {"embedding_size": embedding_size, "padding_index": padding_index}
-        for name, value in given.items():
-            if value is not None:
+        given = [
+            ("embedding_size", embedding_size, None),
+            ("padding_index", options["padding_index"], None),
+            ("train_embedding", options["trainable"], True),
+            ("embedding_scale", options["initial_scale"], 1.0),
+            ("token_columns", token_columns, 1),
+        ]
+        for name, value, default in given:
+            if type(value) is not type(default) or value != default:
                 raise InputError(f"{name} goes with vocabulary; pass how many tokens there are")
-        if train_embedding is not True:
-            raise InputError("train_embedding goes with vocabulary; pass how many tokens there are")
         if not inputs:
             raise InputError("a network needs an input: pass input_size, vocabulary, or both")
         return inputs, []
@@ -70,11 +77,10 @@ def read_in(
         ("tokens",),
         vocabulary=vocabulary,
         size=embedding_size,
-        padding_index=padding_index,
-        trainable=train_embedding,
+        **options,
     )
     both: list[LayerSpec] = [Concat("concat", ("x", "embedding"))] if inputs else []
-    return [*inputs, InputSpec("tokens", 1, "tokens")], [embedding, *both]
+    return [*inputs, InputSpec("tokens", token_columns, "tokens")], [embedding, *both]
 
 
 def append_stacks(

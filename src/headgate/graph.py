@@ -11,6 +11,7 @@ from .layer_specs import (
     LAYERS,
     MAX_DEPTH,
     MAX_LAYERS,
+    Add,
     Dense,
     Dropout,
     Embedding,
@@ -138,7 +139,13 @@ def _output(layer: LayerSpec, ports: dict[str, Port]) -> Port:
             f"{who} cannot join {pooled[0]!r}, one vector a sequence, with {others[0]!r}, which "
             "has a row for every step; put a read-out behind the latter"
         )
-    width = layer.output_size(sum(port.width for port in read))
+    widths = [port.width for port in read]
+    if isinstance(layer, Add) and len(set(widths)) > 1:
+        raise InputError(
+            f"{who} adds inputs of one width, but {shown(list(layer.inputs))} have the widths "
+            f"{shown(widths)}; put a dense layer before those that differ"
+        )
+    width = layer.output_size(sum(widths))
     if width > MAX_SIZE:
         raise InputError(f"{who} puts out {width} features, at most {MAX_SIZE} are possible")
     split = width
@@ -156,7 +163,7 @@ def _check_inputs(who: str, layer: LayerSpec, ports: dict[str, Port]) -> None:
     if not layer.joins and len(names) != 1:
         raise InputError(
             f"{who} reads exactly one other, got inputs={shown(names)}; join several by a concat "
-            "layer"
+            "or an add layer"
         )
     for name in names:
         if not isinstance(name, str) or name not in ports:

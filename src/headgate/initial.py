@@ -31,6 +31,8 @@ def _initial(
         return np.ones(shape)
     if isinstance(layer, Embedding):
         table = rng.standard_normal(shape)
+        if layer.initial_scale != 1:
+            table *= layer.initial_scale
         if layer.padding_index is not None:
             table[layer.padding_index] = 0
         return table

@@ -89,8 +89,8 @@ def lower(spec: NetworkSpec) -> list[dict[str, Any]]:
     """A spec as the engine's layer rows.
 
     A row is a dict: "kind", "name", "inputs" (rows that it reads, -1 for the input of values; none
-    for an embedding, which reads column "token") and its kind's options. A stack becomes a row
-    for each of its layers, and rows for what stands between them.
+    for an embedding, which reads "columns" columns of tokens from "token" on) and its kind's
+    options. A stack becomes a row for each of its layers, and rows for what stands between them.
     """
     rows: list[dict[str, Any]] = []
     row_of = {item.name: -1 for item in spec.inputs if item.kind == "values"}
@@ -101,6 +101,7 @@ def lower(spec: NetworkSpec) -> list[dict[str, Any]]:
 
     for layer in spec.layers:
         if isinstance(layer, Embedding):
+            columns = spec.token_columns[layer.inputs[0]]
             row_of[layer.name] = add(
                 "embedding",
                 layer.name,
@@ -109,7 +110,8 @@ def lower(spec: NetworkSpec) -> list[dict[str, Any]]:
                 vocabulary=layer.vocabulary,
                 padding_index=-1 if layer.padding_index is None else layer.padding_index,
                 trainable=layer.trainable,
-                token=spec.token_inputs.index(layer.inputs[0]),
+                token=columns.start,
+                columns=columns.stop - columns.start,
             )
             continue
         inputs = [row_of[name] for name in layer.inputs]
@@ -174,7 +176,7 @@ class Engine:
     def __init__(self, spec: NetworkSpec) -> None:
         self.rows = lower(spec)
         output = OUTPUT_FUNCTIONS[spec.task]
-        tokens = len(spec.token_inputs)
+        tokens = max((columns.stop for columns in spec.token_columns.values()), default=0)
         self.raw = _engine.Network(spec.input_size, tokens, self.rows, output=output)
         self.output_size, self.pooled = spec.output_size, spec.pooled
         self.dense_input = 0 if spec.token_inputs else spec.input_size  # 0: not by values alone

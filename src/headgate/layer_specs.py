@@ -11,7 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .checks import check_choice, check_flags, check_name, check_rate, check_size, check_tuple
+from .checks import (
+    MAX_FLOAT,
+    as_number,
+    check_choice,
+    check_flags,
+    check_name,
+    check_rate,
+    check_size,
+    check_tuple,
+    shown,
+)
 from .errors import InputError
 
 ACTIVATIONS = ("linear", "relu", "tanh")
@@ -36,7 +46,8 @@ def store(item: Any, **values: Any) -> None:
 class InputSpec:
     """A named input with a row for every time step.
 
-    ``kind="values"``: ``size`` features. ``kind="tokens"``: one integer, which an Embedding reads.
+    ``kind="values"``: ``size`` features. ``kind="tokens"``: ``size`` integers, which an Embedding
+    reads.
     """
 
     name: str
@@ -47,11 +58,6 @@ class InputSpec:
         check_name("input", self.name)
         store(self, size=check_size(f"the size of input {self.name!r}", self.size))
         check_choice(f"the kind of input {self.name!r}", self.kind, INPUT_KINDS)
-        if self.kind == "tokens" and self.size != 1:
-            raise InputError(
-                f"input {self.name!r} of kind='tokens' holds one integer a step and has size 1, "
-                f"got {self.size}; give every column of tokens an input of its own"
-            )
 
 
 @dataclass(frozen=True)
@@ -288,7 +294,12 @@ class Dropout(LayerSpec):
 class Embedding(LayerSpec):
     """Rows of a table of V vectors by number: tokens (N, T) -> (N, T, ``size``).
 
+    Of an input of several columns, (N, T, K), it is the sum of their rows, all of the one table:
+    a word beside its affixes, or what hashing makes of them (Weinberger et al. 2009).
+
     The row ``padding_index`` starts at zero and does not learn; ``trainable=False`` freezes all.
+    One column reads that row as it stands, several leave it out, as PyTorch's ``Embedding`` and
+    ``EmbeddingBag`` do. The others start as N(0, ``initial_scale`` ** 2).
     """
 
     kind = "embedding"
@@ -296,6 +307,7 @@ class Embedding(LayerSpec):
     size: int = 16
     padding_index: int | None = None
     trainable: bool = True
+    initial_scale: float = 1.0
 
     def check(self) -> None:
         whose = f"of layer {self.name!r}"
@@ -311,6 +323,13 @@ class Embedding(LayerSpec):
             )
             store(self, padding_index=index)
         self.check_flag("trainable")
+        scale = as_number(self.initial_scale)
+        if not 0 <= scale <= MAX_FLOAT:
+            raise InputError(
+                f"initial_scale {whose} must be a finite number of at least 0, got "
+                f"{shown(self.initial_scale)}"
+            )
+        store(self, initial_scale=scale)
 
     def output_size(self, input_size: int) -> int:
         return self.size
@@ -325,6 +344,17 @@ class Concat(LayerSpec):
 
     kind = "concat"
     joins = True
+
+
+@dataclass(frozen=True)
+class Add(LayerSpec):
+    """The sum of its inputs, which are of one width: connections around layers (He et al. 2015)."""
+
+    kind = "add"
+    joins = True
+
+    def output_size(self, input_size: int) -> int:
+        return input_size // len(self.inputs)
 
 
 # -- read-outs ----------------------------------------------------------------------------------
@@ -397,5 +427,8 @@ class Attention(ReadOut):
 
 LAYERS: dict[str, type[LayerSpec]] = {
     layer.kind: layer
-    for layer in (GRU, LSTM, RNN, Dense, Dropout, Embedding, Concat, Last, Mean, Max, Attention)
+    for layer in (
+        *(GRU, LSTM, RNN, Dense, Dropout, Embedding, Concat, Add),
+        *(Last, Mean, Max, Attention),
+    )
 }

@@ -187,8 +187,9 @@ class Network(Observable):
         Args:
             X: (N, T, I), or (N, T) for one feature, or a list of (T_i, I), or a SampleTable; or
                 chunks of all these (below). For a
-                network that reads tokens, integers (N, T) or a list of (T_i,); a dict of these by
-                input name ({"x": ..., "tokens": ...}) for one with several inputs.
+                network that reads tokens, integers (N, T) or a list of (T_i,), with a last axis
+                where they have several columns; a dict of these by input name ({"x": ...,
+                "tokens": ...}) for one with several inputs.
             Y: (N, T, O) for ``readout="every"``, (N, O) or (N,) for the others; for
                 ``task="classification"`` class numbers (N, T) or (N,), lists of arrays as X.
             lengths: (N,) valid steps of each sample of a dense X.

@@ -37,6 +37,7 @@ from .layer_specs import (
     LSTM,
     MAX_PARAMETERS,
     RNN,
+    Add,
     Attention,
     Concat,
     Dense,
@@ -62,6 +63,7 @@ __all__ = [
     "RNN",
     "SCALINGS",
     "TASKS",
+    "Add",
     "Attention",
     "Concat",
     "Dense",
@@ -160,7 +162,18 @@ class NetworkSpec:
     @property
     def token_inputs(self) -> tuple[str, ...]:
         """Names of the inputs of tokens, in the order of their columns."""
-        return tuple(spec.name for spec in self.inputs if spec.kind == "tokens")
+        return tuple(self.token_columns)
+
+    @cached_property
+    def token_columns(self) -> dict[str, slice]:
+        """Which columns of a table's tokens each input of tokens has, by name."""
+        columns: dict[str, slice] = {}
+        end = 0
+        for spec in self.inputs:
+            if spec.kind == "tokens":
+                columns[spec.name] = slice(end, end + spec.size)
+                end += spec.size
+        return columns
 
     @property
     def output_size(self) -> int:
@@ -229,6 +242,8 @@ class NetworkSpec:
         embedding_size: int | None = None,
         padding_index: int | None = None,
         train_embedding: bool = True,
+        embedding_scale: float = 1.0,
+        token_columns: int = 1,
         tied: bool = False,
         task: str = "regression",
     ) -> NetworkSpec:
@@ -252,7 +267,9 @@ class NetworkSpec:
             dense, activation: widths of hidden dense layers before the head, and theirs.
             vocabulary: how many tokens there are, for an input "tokens" of integers; beside
                 ``input_size``, the token's vector and the values stand side by side.
-            embedding_size, padding_index, train_embedding: see :class:`Embedding`.
+            embedding_size, padding_index, train_embedding, embedding_scale: see
+                :class:`Embedding`, where the last is ``initial_scale``.
+            token_columns: how many tokens a step has, whose vectors are added.
             tied: the head's weight is the embedding's table, see :class:`Dense`. What the head
                 reads must be ``embedding_size`` wide, ``output_size`` be the vocabulary.
             task: "regression", "classification" or "binary", see :class:`NetworkSpec`.
@@ -265,7 +282,13 @@ class NetworkSpec:
             raise InputError("tied goes with vocabulary; pass how many tokens there are")
         options = cell_options(cell, reset_after, nonlinearity)
         inputs, layers = read_in(
-            input_size, vocabulary, embedding_size, padding_index, train_embedding
+            input_size,
+            vocabulary,
+            embedding_size,
+            token_columns,
+            padding_index=padding_index,
+            trainable=train_embedding,
+            initial_scale=embedding_scale,
         )
         if hidden_size is None:
             raise InputError(

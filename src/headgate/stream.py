@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .checks import MAX_FLOAT, shown
-from .data.inputs import token_inputs
+from .data.inputs import TokenInput, token_inputs
 from .data.samples import as_values
 from .errors import InputError
 from .kernels import Engine, make_stream
@@ -43,7 +43,8 @@ class Stream:
         self._tokens_of = token_inputs(spec)
         self._values = next((item.name for item in spec.inputs if item.kind == "values"), None)
         self._x = np.zeros(spec.input_size, np.float32)
-        self._tokens = np.zeros(len(self._tokens_of), np.int32)
+        columns = max((item.columns.stop for item in self._tokens_of), default=0)
+        self._tokens = np.zeros(columns, np.int32)
         self._out = np.zeros(spec.output_size, np.float32)
         self._raw = make_stream(spec, engine, self._x, self._tokens, self._out)
         self._step = self._raw.step
@@ -58,7 +59,8 @@ class Stream:
 
         Args:
             x: (I,) values, or one number where there is one input; a token's number for a network
-                that reads tokens; a dict of these by input name for one that reads both.
+                that reads tokens, (K,) numbers where they have K columns; a dict of these by input
+                name for one that reads both.
 
         Raises:
             InputError: not such values, or one that is not finite; the stream has not moved then.
@@ -134,10 +136,11 @@ class Stream:
             given = {names[0]: x}
         elif set(x) != set(names):
             raise InputError(f"a step must have the inputs {names} as its keys, got {list(x)}")
-        tokens = [_token(item.name, given[item.name], item.rows) for item in self._tokens_of]
+        tokens = [_tokens(item, given[item.name]) for item in self._tokens_of]
         if self._values is not None:
             self._x[...] = self._checked(self._values, given[self._values])
-        self._tokens[:] = tokens
+        for item, numbers in zip(self._tokens_of, tokens, strict=True):
+            self._tokens[item.columns] = numbers
 
     def _checked(self, name: str, x: Any) -> Float32:
         values = as_values(name, x)
@@ -150,14 +153,20 @@ class Stream:
         return values
 
 
-def _token(name: str, value: Any, rows: int) -> int:
+def _tokens(item: TokenInput, value: Any) -> list[int]:
+    """One step's token, or those of each column."""
     array = np.asarray(value)
-    if array.dtype.kind not in "iu" or array.size != 1 or array.ndim > 1:
-        raise InputError(f"{name} must be one token's number, got {shown(value)}")
-    token = int(array.reshape(-1)[0])
-    if not 0 <= token < rows:
-        raise InputError(f"{name} is {token}, but the embedding has {rows} rows (0 to {rows - 1})")
-    return token
+    if array.dtype.kind not in "iu" or array.size != item.size or array.ndim > 1:
+        wanted = "one token's number" if item.size == 1 else f"{item.size} tokens' numbers"
+        raise InputError(f"{item.name} must be {wanted}, got {shown(value)}")
+    tokens = [int(token) for token in array.reshape(-1)]
+    for token in tokens:
+        if not 0 <= token < item.rows:
+            raise InputError(
+                f"{item.name} is {token}, but the embedding has {item.rows} rows "
+                f"(0 to {item.rows - 1})"
+            )
+    return tokens
 
 
 def _refuse_what_cannot_stream(spec: NetworkSpec) -> None:

@@ -14,6 +14,9 @@ from headgate.spec import NetworkSpec
 
 WORDS = NetworkSpec.stacked(hidden_size=4, vocabulary=512, embedding_size=3)
 BOTH = NetworkSpec.stacked(2, 4, vocabulary=9, embedding_size=3, readout="every")
+WIDE = NetworkSpec.stacked(
+    2, 4, vocabulary=9, embedding_size=3, padding_index=0, token_columns=3, readout="every"
+)
 IDS = np.arange(12).reshape(3, 4) % 9
 VALUES = np.random.default_rng(1).standard_normal((3, 4, 2)).astype(np.float32)
 
@@ -37,9 +40,57 @@ def test_ragged_tokens() -> None:
     np.testing.assert_array_equal(table.starts, [0, 2])
 
 
+def test_several_columns_of_tokens() -> None:
+    """As an array, as lists, and beside an input of one column."""
+    ids = np.arange(36).reshape(3, 4, 3) % 9
+    table = table_of({"x": VALUES, "tokens": ids}, spec=WIDE, output_size=1)
+    np.testing.assert_array_equal(table.tokens, ids.reshape(12, 3))
+    alone = NetworkSpec.stacked(None, 4, vocabulary=9, embedding_size=3, token_columns=3)
+    ragged = table_of([ids[0], ids[1, :1].tolist()], spec=alone, output_size=1)
+    np.testing.assert_array_equal(ragged.tokens, [*ids[0], ids[1, 0]])
+    assert ragged.x.shape == (5, 0)
+    np.testing.assert_array_equal(ragged.lengths, [4, 1])
+    two = NetworkSpec(
+        (hg.InputSpec("a", 3, "tokens"), hg.InputSpec("b", 1, "tokens")),
+        (
+            hg.Embedding("e", ("a",), vocabulary=9, size=2),
+            hg.Embedding("f", ("b",), vocabulary=9, size=2),
+            hg.Add("sum", ("e", "f")),
+        ),
+    )
+    both = {"a": ids, "b": IDS}
+    table = table_of(both, spec=two, output_size=2)
+    np.testing.assert_array_equal(table.tokens, np.c_[ids.reshape(12, 3), IDS.ravel()])
+    net = hg.Network(two, seed=0)
+    tensors = net.state_dict()
+    expected = tensors["e.weight"][ids].sum(axis=2) + tensors["f.weight"][IDS]
+    np.testing.assert_allclose(net.predict(both), expected, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(net.predict(table), net.predict(both))
+
+
 @pytest.mark.parametrize(
     ("spec", "X", "message"),
     [
+        (
+            WIDE,
+            {"x": VALUES, "tokens": IDS},
+            "tokens must be (N, T, 3) integers with at least one step, got shape (3, 4)",
+        ),
+        (
+            WIDE,
+            {"x": list(VALUES), "tokens": [np.zeros((4, 2), int)] * 3},
+            "tokens[0] must be (T, 3) integers with at least one step, got shape (4, 2)",
+        ),
+        (
+            WIDE,
+            {"x": VALUES, "tokens": np.arange(36).reshape(3, 4, 3)},
+            "tokens[0, 3, 0] is 9, but the embedding has 9 rows (0 to 8)",
+        ),
+        (
+            WIDE,
+            {"x": VALUES, "tokens": np.zeros((3, 3, 3), int)},
+            "tokens must have shape (N, T) = (3, 4) as the other inputs, got (3, 3)",
+        ),
         (
             WORDS,
             np.where(np.arange(32).reshape(4, 8) == 23, 512, 0),
@@ -137,6 +188,19 @@ def test_a_padding_row_starts_at_zero_and_stays_there() -> None:
     assert (after != before)[[0, 1, 3, 4, 5]].all()
 
 
+def test_vectors_start_as_wide_as_they_are_asked_to() -> None:
+    def start(**options: Any) -> np.ndarray:
+        net = hg.Network(
+            hidden_size=4, vocabulary=500, embedding_size=8, padding_index=2, seed=0, **options
+        )
+        return net.state_dict()["embedding.weight"]
+
+    wide, narrow = start(), start(embedding_scale=0.125)
+    assert 0.98 < np.delete(wide, 2, axis=0).std() < 1.02
+    np.testing.assert_allclose(narrow, 0.125 * wide, rtol=1e-6)
+    assert not narrow[2].any()
+
+
 def test_loaded_vectors_stay_when_frozen() -> None:
     net = hg.Network(hidden_size=4, vocabulary=6, embedding_size=3, train_embedding=False, seed=0)
     vectors = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
@@ -167,5 +231,16 @@ def test_tables_are_checked_against_the_network() -> None:
     tokens[5] = 9
     with pytest.raises(InputError, match=r"the table's tokens\[5, 0\] is 9, but the embedding has"):
         net.predict(table)
+    wide = hg.Network(WIDE, seed=0)
+    with pytest.raises(
+        InputError, match=r"tokens must be integers \(12, 3\), the columns for each"
+    ):
+        wide.predict(table)
+    ids = np.zeros((12, 3), np.int32)
+    table = hg.SampleTable(**{**vars(table), "tokens": ids})
+    assert wide.predict(table).shape == (2, 4, 1)
+    ids[5, 2] = 9
+    with pytest.raises(InputError, match=r"the table's tokens\[5, 2\] is 9, but the embedding has"):
+        wide.predict(table)
     with pytest.raises(InputError, match="the table has tokens, but this network reads none"):
         hg.Network(input_size=2, hidden_size=3, readout="every").predict(table)

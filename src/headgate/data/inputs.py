@@ -19,24 +19,35 @@ Int32 = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class TokenInput:
-    """An input of tokens, and the smallest embedding that reads it."""
+    """An input of tokens, its columns, and the smallest embedding that reads it."""
 
     name: str
+    columns: slice
     embedding: str
     rows: int
+
+    @property
+    def size(self) -> int:
+        """How many columns it has."""
+        return int(self.columns.stop - self.columns.start)
+
+    def shape(self, *leading: str) -> str:
+        """``(N, T)``, or ``(N, T, 3)`` of three columns, for a message."""
+        sizes = [*leading] if self.size == 1 else [*leading, str(self.size)]
+        return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 
 def token_inputs(spec: NetworkSpec) -> list[TokenInput]:
     """The inputs of tokens, in the order of their columns."""
     found = []
-    for name in spec.token_inputs:
+    for name, columns in spec.token_columns.items():
         readers = [
             layer
             for layer in spec.layers
             if isinstance(layer, Embedding) and layer.inputs == (name,)
         ]
         smallest = min(readers, key=lambda layer: layer.vocabulary)
-        found.append(TokenInput(name, smallest.name, smallest.vocabulary))
+        found.append(TokenInput(name, columns, smallest.name, smallest.vocabulary))
     return found
 
 
@@ -47,7 +58,8 @@ def table_of(
 
     Args:
         X: (N, T, I) values, or a list of (T_i, I); integers (N, T), or a list of (T_i,), for a
-            network that reads tokens alone; a dict of these by input for one that reads both.
+            network that reads tokens alone, (N, T, K) or (T_i, K) where they have K columns; a
+            dict of these by input for one that reads both.
         Y, lengths: as :func:`from_arrays` takes them.
 
     Raises:
@@ -56,7 +68,7 @@ def table_of(
     readout = "last" if spec.pooled else "every"
     inputs = by_input(X, spec)
     columns = [(item, inputs[item.name]) for item in token_inputs(spec)]
-    tokens = [_column(item, value) for item, value in columns]
+    tokens = [_columns(item, value) for item, value in columns]
     if spec.input_size:
         values = next(inputs[item.name] for item in spec.inputs if item.kind == "values")
     else:  # tokens alone: a table of values without columns
@@ -64,7 +76,7 @@ def table_of(
         if is_list_of_sequences(first):
             values = [np.empty((len(row), 0), np.float32) for row in first]
         else:
-            values = np.empty((*np.shape(first), 0), np.float32)
+            values = np.empty((*np.shape(first)[:2], 0), np.float32)
     table = from_arrays(
         values,
         Y,
@@ -77,7 +89,7 @@ def table_of(
         return table
     for item, value in columns:
         _check_steps(item, value, values)
-    return replace(table, tokens=np.stack(tokens, axis=1))
+    return replace(table, tokens=np.concatenate(tokens, axis=1))
 
 
 def by_input(X: Any, spec: NetworkSpec) -> Mapping[str, Any]:
@@ -109,28 +121,33 @@ def check_tokens(table: SampleTable, spec: NetworkSpec) -> None:
     if not inputs:
         raise InputError("the table has tokens, but this network reads none; leave them out")
     tokens = np.asarray(table.tokens)
-    if tokens.shape != (len(table.x), len(inputs)) or tokens.dtype.kind not in "iu":
+    if tokens.shape != (len(table.x), inputs[-1].columns.stop) or tokens.dtype.kind not in "iu":
+        each = "a column" if all(item.size == 1 for item in inputs) else "the columns"
         raise InputError(
-            f"the table's tokens must be integers {(len(table.x), len(inputs))}, a column for each "
-            f"of {list(spec.token_inputs)}, got shape {tokens.shape} and dtype {tokens.dtype}"
+            f"the table's tokens must be integers {(len(table.x), inputs[-1].columns.stop)}, "
+            f"{each} for each of {list(spec.token_inputs)}, got shape {tokens.shape} and dtype "
+            f"{tokens.dtype}"
         )
-    for c, item in enumerate(inputs):
-        _check_range(item, "the table's tokens", tokens[:, c], column=c)
+    for item in inputs:
+        first = item.columns.start
+        _check_range(item, "the table's tokens", tokens[:, item.columns], first_column=first)
 
 
-def _column(item: TokenInput, value: Any) -> Int32:
-    """One column of tokens, flat, sample after sample."""
+def _columns(item: TokenInput, value: Any) -> Int32:
+    """The columns of an input of tokens, step after step, sample after sample: (S, K)."""
     if is_list_of_sequences(value):
-        parts = [_integers(f"{item.name}[{k}]", row, "(T,)") for k, row in enumerate(value)]
+        shape = item.shape("T")
+        parts = [_integers(item, f"{item.name}[{k}]", row, shape) for k, row in enumerate(value)]
         for k, part in enumerate(parts):
             _check_range(item, f"{item.name}[{k}]", part)
-        return np.concatenate(parts).astype(np.int32)
-    array = _integers(item.name, value, "(N, T)")
-    _check_range(item, item.name, array)
-    return array.astype(np.int32).ravel()
+        array = np.concatenate(parts)
+    else:
+        array = _integers(item, item.name, value, item.shape("N", "T"))
+        _check_range(item, item.name, array)
+    return array.astype(np.int32).reshape(-1, item.size)
 
 
-def _integers(name: str, value: Any, shape: str) -> npt.NDArray[Any]:
+def _integers(item: TokenInput, name: str, value: Any, shape: str) -> npt.NDArray[Any]:
     try:
         array = np.asanyarray(value)
     except ValueError:
@@ -146,7 +163,9 @@ def _integers(name: str, value: Any, shape: str) -> npt.NDArray[Any]:
         raise InputError(
             f"{name} must hold whole numbers of tokens, got dtype {array.dtype}; {advice}"
         )
-    if array.ndim != shape.count("T") + shape.count("N") or array.size == 0:
+    wide = item.size > 1
+    fits = array.ndim == shape.count("T") + shape.count("N") + wide and array.size > 0
+    if not fits or (wide and array.shape[-1] != item.size):
         raise InputError(
             f"{name} must be {shape} integers with at least one step, got shape {array.shape}"
         )
@@ -154,13 +173,14 @@ def _integers(name: str, value: Any, shape: str) -> npt.NDArray[Any]:
 
 
 def _check_range(
-    item: TokenInput, name: str, array: npt.NDArray[Any], column: int | None = None
+    item: TokenInput, name: str, array: npt.NDArray[Any], first_column: int = 0
 ) -> None:
     if array.size == 0 or (array.min() >= 0 and array.max() < item.rows):
         return
     place = [int(i) for i in np.argwhere((array < 0) | (array >= item.rows))[0]]
     found = array[tuple(place)]
-    where = ", ".join(map(str, place if column is None else [*place, column]))
+    place[-1] += first_column
+    where = ", ".join(map(str, place))
     embedding = "embedding" if item.embedding == "embedding" else f"embedding {item.embedding!r}"
     raise InputError(
         f"{name}[{where}] is {found}, but the {embedding} has {item.rows} rows "
@@ -176,10 +196,10 @@ def _check_steps(item: TokenInput, tokens: Any, values: Any) -> None:
         )
     if not is_list_of_sequences(tokens):
         expected: Sequence[int] = np.shape(values)[:2]
-        if np.shape(tokens) != tuple(expected):
+        if np.shape(tokens)[:2] != tuple(expected):
             raise InputError(
                 f"{item.name} must have shape (N, T) = {tuple(expected)} as the other inputs, "
-                f"got {np.shape(tokens)}"
+                f"got {np.shape(tokens)[:2]}"
             )
         return
     if len(tokens) != len(values):

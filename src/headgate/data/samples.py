@@ -50,8 +50,9 @@ class SampleTable:
             ``hidden_columns`` columns of each row are zero to the network, after shift and scale,
             and x is not read there: values that are not known ahead, beside covariates that are.
             Every sample must have more than ``known_steps`` steps.
-        tokens: (S, C) int32, the numbers that embeddings look up beside each row of x; a column
-            for each input of tokens. x is (S, 0) for a network that reads nothing else.
+        tokens: (S, C) int32, the numbers that embeddings look up beside each row of x: the columns
+            of each input of tokens, one by default. x is (S, 0) for a network that reads nothing
+            else.
     """
 
     x: Float32

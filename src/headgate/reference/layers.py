@@ -80,25 +80,34 @@ def embedding_forward(
     """Row ``tokens[n, t]`` of weight (V, S) at every step: (N, T) integers give (N, T, S).
 
     Zero past each length. The row of ``padding_index`` is read like any other and gets no
-    gradient, as in ``torch.nn.Embedding``. Raises InputError for tokens outside 0..V-1.
+    gradient, as in ``torch.nn.Embedding``. Of several columns, (N, T, K), it is the sum of their
+    rows, without that of ``padding_index``, as in ``torch.nn.EmbeddingBag(mode="sum")``. Raises
+    InputError for tokens outside 0..V-1.
     """
     numbers = np.asarray(tokens)
-    expect("tokens", numbers, valid.shape, "(N, T)")
+    bag = numbers.ndim == 3
+    expect("tokens", numbers[:, :, 0] if bag else numbers, valid.shape, "(N, T)")
     if not np.issubdtype(numbers.dtype, np.integer):
         raise InputError(f"tokens must be integers, got {numbers.dtype}")
-    numbers = np.where(valid, numbers, 0).astype(np.int64)
+    numbers = keep(valid, numbers, 0).astype(np.int64)
     if numbers.size and (numbers.min() < 0 or numbers.max() >= len(weight)):
         raise InputError(
             f"tokens must be in 0..{len(weight) - 1}, got {numbers.min()}..{numbers.max()}"
         )
     cache = EmbeddingCache(numbers, valid, weight.shape, padding_index)
-    return keep(valid, weight[numbers]), cache
+    rows = weight[numbers]
+    if bag:
+        left_out = -1 if padding_index is None else padding_index
+        rows = keep(numbers != left_out, rows).sum(axis=2)
+    return keep(valid, rows), cache
 
 
 def embedding_backward(cache: EmbeddingCache, grad_outputs: Array) -> Array:
     """The gradient of weight (V, S)."""
     grad = np.zeros(cache.shape, grad_outputs.dtype)
-    np.add.at(grad, cache.tokens[cache.valid], grad_outputs[cache.valid])
+    tokens, arriving = cache.tokens[cache.valid], grad_outputs[cache.valid]
+    for column in tokens.reshape(len(tokens), -1).T:
+        np.add.at(grad, column, arriving)
     if cache.padding_index is not None:
         grad[cache.padding_index] = 0.0
     return grad

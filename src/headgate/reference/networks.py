@@ -57,7 +57,8 @@ def network_forward(
         spec: a NetworkSpec. Its scaling is not applied: x is taken as already scaled. Nor is the
             output function of its task: what comes out is the last layer's.
         tensors: parameters by full name (``gru.weight_ih_l0``, ``head.weight``, ...).
-        x: (N, T, I), or a dict by input name; a tokens input is (N, T) integers.
+        x: (N, T, I), or a dict by input name; a tokens input is (N, T) integers, or (N, T, K) of
+            several columns.
         lengths: (N,) in 0..T or None; a read-out needs at least one step.
         state: (L*D, N, H) for a network with one recurrent stack, layer by layer and in each
             forward, then reverse; a tuple (h, c) of these for an LSTM; or a dict of such by layer
@@ -228,7 +229,7 @@ def _backward(spec: Any, walk: Walk, grad: Array) -> tuple[dict[str, Any], dict[
 
 
 def _inputs(spec: Any, x: Any, dtype: DTypeLike) -> dict[str, Array]:
-    """The inputs by name: (N, T, I) of values, (N, T) of tokens."""
+    """The inputs by name: (N, T, I) of values, (N, T) or (N, T, K) of tokens."""
     if not isinstance(x, Mapping):
         if len(spec.inputs) != 1:
             names = ", ".join(repr(part.name) for part in spec.inputs)
@@ -242,8 +243,9 @@ def _inputs(spec: Any, x: Any, dtype: DTypeLike) -> dict[str, Array]:
     for part in spec.inputs:
         tokens = part.kind == "tokens"
         value = np.asarray(x[part.name]) if tokens else np.asarray(x[part.name], dtype)
-        if value.ndim != (2 if tokens else 3):
-            shape = "(N, T)" if tokens else "(N, T, I)"
+        flat = tokens and part.size == 1
+        if value.ndim != (2 if flat else 3):
+            shape = "(N, T)" if flat else "(N, T, K)" if tokens else "(N, T, I)"
             raise InputError(f"{part.name} must have shape {shape}, got {value.shape}")
         values[part.name] = value
     return values
@@ -409,6 +411,14 @@ def _concat_backward(layer: Any, widths: Any, grad: Array) -> tuple[list[Array |
     return list(np.split(grad, np.cumsum(widths)[:-1], axis=-1)), {}
 
 
+def _add_forward(layer: Any, inputs: list[Array], context: Context) -> tuple[Array, Any]:
+    return np.asarray(sum(inputs[1:], inputs[0])), len(inputs)
+
+
+def _add_backward(layer: Any, count: Any, grad: Array) -> tuple[list[Array | None], Any]:
+    return [grad] * count, {}
+
+
 def _last_forward(layer: Any, inputs: list[Array], context: Context) -> tuple[Array, Any]:
     output = last_forward(inputs[0], context.valid, context.split)
     return output, (context.valid, context.split)
@@ -450,6 +460,7 @@ LAYERS: dict[str, tuple[Callable[..., tuple[Array, Any]], Callable[..., Any]]] =
     "embedding": (_embedding_forward, _embedding_backward),
     "dropout": (_dropout_forward, _dropout_backward),
     "concat": (_concat_forward, _concat_backward),
+    "add": (_add_forward, _add_backward),
     "last": (_last_forward, _last_backward),
     "mean": (_mean_forward, _mean_backward),
     "max": (_max_forward, _max_backward),
