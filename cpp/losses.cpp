@@ -175,6 +175,8 @@ LossSum loss_and_gradient(const Kernels& k, const LossOptions& loss, const LossA
       return CrossEntropy(k, loss, args)();
     case Loss::binary_cross_entropy:
       return binary_cross_entropy(loss, args);
+    case Loss::crf:
+      break;
   }
   return {};
 }

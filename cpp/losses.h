@@ -8,8 +8,9 @@
 
 namespace headgate {
 
-// huber: delta 1, as PyTorch's default. The last two take logits.
-enum class Loss { mse, mae, huber, quantile, cross_entropy, binary_cross_entropy };
+// huber: delta 1, as PyTorch's default. The last three take logits; crf is crf.h's, of whole
+// sequences.
+enum class Loss { mse, mae, huber, quantile, cross_entropy, binary_cross_entropy, crf };
 
 struct LossOptions {
   Loss kind = Loss::mse;
@@ -22,7 +23,7 @@ struct LossOptions {
 
   // How many of a row's `outputs` belong to one target.
   int64_t outputs_per_target(int64_t outputs) const {
-    if (kind == Loss::cross_entropy) return outputs;
+    if (kind == Loss::cross_entropy || kind == Loss::crf) return outputs;
     return kind == Loss::quantile ? static_cast<int64_t>(quantiles.size()) : 1;
   }
 };
@@ -47,7 +48,7 @@ struct LossArgs {
   float* gradient;  // d(mean loss)/dy, laid out as y, its padding left alone; null when not wanted
 };
 
-// The gradient is not written when no target counts.
+// Row by row: any loss but crf. The gradient is not written when no target counts.
 LossSum loss_and_gradient(const Kernels& k, const LossOptions& loss, const LossArgs& args);
 
 }  // namespace headgate

@@ -47,6 +47,10 @@ class Network {
   int64_t parameter_count() const { return parameter_count_; }
   float* parameters() { return parameters_.data(); }
   const float* gradients() const { return gradients_.data(); }
+  // Where the weights of the last layer begin, if that is a CRF; and their gradients, which the
+  // loss writes.
+  std::optional<int64_t> crf_weights() const { return slots_.back().layer->crf_weights(); }
+  float* crf_gradients() { return gradients_.data() + *crf_weights(); }
   // To be called whenever parameters() were written to.
   void changed() {
     packed_ = false;

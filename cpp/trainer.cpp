@@ -6,6 +6,8 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "crf.h"
+
 namespace headgate {
 namespace {
 
@@ -101,9 +103,19 @@ void gather(const Samples& s, const int64_t* order, int64_t n, bool training, Ne
 
 namespace {
 
+CrfWeights<float> crf_of(Network* net) {
+  const int64_t c = net->output_size();
+  const float* first = net->parameters() + *net->crf_weights();
+  return {c, first, first + c * c, first + c * c + c};
+}
+
 // The loss of the batch whose outputs are `y`, in rows as gather() left them.
-LossSum loss_of(const LossOptions& loss, const Network& net, const Rows& rows, const float* y,
+LossSum loss_of(const LossOptions& loss, Network& net, const Rows& rows, const float* y,
                 const AlignedFloats& targets, const Samples& samples, float* gradient) {
+  if (loss.kind == Loss::crf)
+    return crf_loss(net.k(), crf_of(&net), rows,
+                    {y, net.output_row(), targets.data(), gradient,
+                     gradient ? net.crf_gradients() : nullptr, false});
   return loss_and_gradient(net.k(), loss,
                            {y, targets.data(), net.output_count(rows), net.output_size(),
                             net.output_row(), samples.outputs, gradient});
@@ -264,6 +276,11 @@ namespace {
 void own_loss_gradients(const LossOptions& loss, const Samples& samples, const Rows& rows,
                         const float* y, const AlignedFloats& targets, Network* net) {
   const int64_t row = net->output_row(), width = net->output_size();
+  if (loss.kind == Loss::crf) {
+    crf_loss(net->k(), crf_of(net), rows,
+             {y, row, targets.data(), net->output_gradient(), nullptr, true});
+    return;
+  }
   for (int64_t i = 0; i < rows.sequences; ++i) {
     const int64_t steps = net->pooled() ? 1 : rows.length[i];
     double weight = 0.0;

@@ -14,7 +14,7 @@ namespace {
 
 // As the rows of `layers` below. `options` of a recurrent layer: 1 bidirectional, 2 layer norm, 4
 // recurrent dropout of one half; of `last`: how many columns come from the last step.
-enum Kind { recurrent = 0, linear = 5, relu, tanh, last };  // 0 to 4: the cells in order
+enum Kind { recurrent = 0, linear = 5, relu, tanh, last, crf };  // 0 to 4: the cells in order
 
 std::unique_ptr<Layer> make(int64_t kind, int64_t width, int64_t size, int64_t options,
                             uint64_t stream) {
@@ -22,6 +22,7 @@ std::unique_ptr<Layer> make(int64_t kind, int64_t width, int64_t size, int64_t o
     return make_recurrent(width, {static_cast<Cell>(kind), size, (options & 1) != 0,
                                   (options & 2) != 0, options & 4 ? 0.5 : 0.0, stream});
   if (kind == last) return make_last(width, options);
+  if (kind == crf) return make_crf(width);
   return make_dense(width, size, kind == linear ? "linear" : kind == relu ? "relu" : "tanh");
 }
 

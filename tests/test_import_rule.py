@@ -31,7 +31,7 @@ RANKS = [
     {"initial", "kernels", "model_file", "summary"},
     {"data"},
     {"training", "states"},
-    {"observe", "rollout", "stream"},
+    {"observe", "rollout", "stream", "tagging"},
     {"network"},
     {"models", "interop", "deploy"},
     {"torch", "keras", "onnx"},  # public faces of interop

@@ -23,7 +23,7 @@ import tolerances
 
 from headgate import reference
 from headgate.layer_specs import Recurrent
-from headgate.spec import GRU, LSTM, RNN, Dense, Last, NetworkSpec
+from headgate.spec import CRF, GRU, LSTM, RNN, Dense, Last, NetworkSpec
 
 ROOT = Path(__file__).parents[1]
 COMPILER = shutil.which("g++") or shutil.which("c++")
@@ -277,6 +277,17 @@ RED = (
         "keep_where_positive(parts.s,",
     ),
     Change("the binary slope", "losses.cpp", "(1.0 - y) - factor", "1.0 - factor"),
+    # a conditional random field
+    Change("transitions from j to i", "crf.cpp", "from[j * padded + i]", "from[i * padded + j]"),
+    Change("beta with the score of its own step", "crf.cpp", "add(scores(t + 1)", "add(scores(t)"),
+    Change("ends without their score", "crf.cpp", "+ w.end[before])", ")"),
+    Change("pairs not as probable as their first", "crf.cpp", "marginals(t)[i] / ", "1.0f / "),
+    Change(
+        "a start that the targets do not pull",
+        "crf.cpp",
+        "counts->start[label] -= 1.0f",
+        "(void)0",
+    ),
     Change("relu's slope", "layers/dense.cpp", "relu_backward(io.y,", "relu_backward(io.dy,"),
 )
 
@@ -359,6 +370,8 @@ def rows_of(spec: NetworkSpec) -> np.ndarray:
             rows += [row] * layer.num_layers
         elif isinstance(layer, Dense):
             rows.append((KINDS[layer.activation], layer.size, 0))
+        elif isinstance(layer, CRF):
+            rows.append((9, 0, 0))
         else:
             rows.append((8, 0, spec.ports[layer.inputs[0]].split))
     return np.array(rows, np.int64)
@@ -382,7 +395,7 @@ def compare(library: ctypes.CDLL, spec: NetworkSpec, n: int, t: int, loss: str, 
     every = spec.readout == "every"
     shape = (n, t, spec.output_size) if every else (n, spec.output_size)
     y, options = 2 * oracles.normal(rng, shape, np.float32), {}
-    if loss == "cross_entropy":
+    if loss in ("cross_entropy", "crf"):
         y = rng.integers(0, spec.output_size, shape[:-1]).astype(np.float32)
     elif loss == "binary_cross_entropy":
         y = rng.uniform(0, 1, shape).astype(np.float32)
@@ -483,6 +496,8 @@ def check(path: Path) -> None:
     for loss, size in (("cross_entropy", 5), ("cross_entropy", 600), ("binary_cross_entropy", 3)):
         head = oracles.chained(2, (GRU, "gru", {"hidden_size": 5}), (Dense, "head", {"size": size}))
         compare(library, head, 3, 4, loss, 4)
+    tagger = NetworkSpec.stacked(2, 5, 4, readout="every", task="tagging")
+    compare(library, tagger, 5, 6, "crf", 8)
 
 
 @pytest.mark.parametrize("change", GREEN, ids=[change.name for change in GREEN])

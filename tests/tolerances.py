@@ -23,6 +23,9 @@ FORWARD_ERROR_RATIO = 4.0
 # max|difference| <= this * max|gradient|, tensor by tensor.
 GRADIENT = 1e-5
 
+# Absolute: probabilities from float32 scores of order 10, whose rounding is 1e-6.
+CRF_MARGINALS = 5e-6
+
 # Units in the last place; the sigmoid's where its result is a normal number.
 TANH_ULP = 2
 SIGMOID_ULP = 4

@@ -14,6 +14,7 @@
 #include <thread>
 #include <utility>
 
+#include "crf.h"
 #include "network.h"
 #include "parallel.h"
 #include "stream.h"
@@ -313,6 +314,7 @@ std::unique_ptr<Layer> make_layer(const LayerRow& row, const std::vector<int64_t
     return make_add(width, static_cast<int64_t>(widths.size()));
   }
   if (kind == "mean") return make_mean(width);
+  if (kind == "crf") return make_crf(width);
   if (kind == "max") return make_max(width);
   if (kind == "attention" && row.get<std::string>("score") == "additive")
     return make_additive_attention(width, row.size("size"));
@@ -365,6 +367,7 @@ Loss loss_named(const std::string& name) {
   if (name == "huber") return Loss::huber;
   if (name == "quantile") return Loss::quantile;
   if (name == "cross_entropy") return Loss::cross_entropy;
+  if (name == "crf") return Loss::crf;
   require(name == "binary_cross_entropy", "unknown loss");
   return Loss::binary_cross_entropy;
 }
@@ -376,6 +379,8 @@ using LossRow = std::tuple<std::string, std::vector<double>, std::vector<double>
 LossOptions loss_options(const Network& net, const LossRow& row) {
   const auto& [name, quantiles, class_weights, label_smoothing, ignore_index] = row;
   LossOptions loss{loss_named(name), quantiles, class_weights, label_smoothing, {}};
+  require((loss.kind == Loss::crf) == net.crf_weights().has_value(),
+          "the loss 'crf' goes with a CRF as the last layer");
   require((loss.kind == Loss::quantile) == !quantiles.empty(),
           "quantiles go with the loss 'quantile'");
   for (const double q : quantiles) require(q > 0 && q < 1, "quantiles lie between 0 and 1");
@@ -684,6 +689,56 @@ void bind_training(nb::module_& m) {
           "state"_a.none().noconvert());
 }
 
+// Sequences within [rows, C], and the weights of a CRF over C classes: transitions, start, end.
+template <class Float>
+using ChainWeights =
+    std::tuple<Array<const Float, 2>, Array<const Float, 1>, Array<const Float, 1>>;
+
+template <class Float>
+CrfWeights<Float> chain_weights(const ChainWeights<Float>& weights, int64_t classes) {
+  const auto& [transitions, start, end] = weights;
+  const auto c = static_cast<size_t>(classes);
+  require(classes >= 1 && transitions.shape(0) == c && transitions.shape(1) == c &&
+              start.shape(0) == c && end.shape(0) == c,
+          "weights: [C, C], [C], [C]");
+  return {classes, transitions.data(), start.data(), end.data()};
+}
+
+Chains chains_of(const Indices& start, const Indices& length, int64_t rows) {
+  const Chains chains{static_cast<int64_t>(start.shape(0)), start.data(), length.data()};
+  require(length.shape(0) == start.shape(0), "length: one for each start");
+  for (int64_t i = 0; i < chains.count; ++i)
+    require(chains.start[i] >= 0 && chains.length[i] >= 1 && chains.length[i] <= rows &&
+                chains.start[i] <= rows - chains.length[i],
+            "a sequence reaches past the scores");
+  return chains;
+}
+
+void bind_chains(nb::module_& m) {
+  m.def(
+      "crf_marginals",
+      [](Array<float, 2> scores, Indices start, Indices length,
+         const ChainWeights<float>& weights) {
+        const auto w = chain_weights(weights, static_cast<int64_t>(scores.shape(1)));
+        const Chains chains = chains_of(start, length, static_cast<int64_t>(scores.shape(0)));
+        nb::gil_scoped_release release;
+        crf_marginals(kernels(), w, chains, scores.data());
+      },
+      "scores"_a.noconvert(), "start"_a.noconvert(), "length"_a.noconvert(), "weights"_a);
+  m.def(
+      "crf_paths",
+      [](Array<const double, 2> scores, Indices start, Indices length,
+         const ChainWeights<double>& weights, Array<int64_t, 1> path) {
+        const auto w = chain_weights(weights, static_cast<int64_t>(scores.shape(1)));
+        const Chains chains = chains_of(start, length, static_cast<int64_t>(scores.shape(0)));
+        require(path.shape(0) == scores.shape(0), "path: one for each row");
+        nb::gil_scoped_release release;
+        crf_paths(w, chains, scores.data(), path.data());
+      },
+      "scores"_a.noconvert(), "start"_a.noconvert(), "length"_a.noconvert(), "weights"_a,
+      "path"_a.noconvert());
+}
+
 }  // namespace
 }  // namespace headgate
 
@@ -716,4 +771,5 @@ NB_MODULE(_engine, m) {
   bind_network(m);
   bind_stream(m);
   bind_training(m);
+  bind_chains(m);
 }

@@ -131,6 +131,8 @@ class Layer {
   // Of an embedding: its table, for one other layer. That layer stands behind this one, so its
   // backward pass comes first: it writes the table's gradient whole, and this layer adds to it.
   virtual std::optional<SharedTable> share_table() { return std::nullopt; }
+  // Of a CRF: where its weights begin in the parameters, transitions [C, C], start [C], end [C].
+  virtual std::optional<int64_t> crf_weights() const { return std::nullopt; }
   // What the layer did in the last pass that kept it; `which` counts its quantities. Null data: no
   // such thing.
   virtual View view(const Kernels&, const Rows&, int /*which*/) const { return {nullptr, 0, 0}; }
@@ -202,6 +204,7 @@ std::unique_ptr<Layer> make_embedding(int64_t vocabulary, int64_t size, int64_t 
                                       int64_t padding_index, bool trainable);
 std::unique_ptr<Layer> make_concat(std::vector<int64_t> widths);
 std::unique_ptr<Layer> make_add(int64_t size, int64_t count);
+std::unique_ptr<Layer> make_crf(int64_t classes);
 std::unique_ptr<Layer> make_last(int64_t size, int64_t split);  // split: see read_last
 std::unique_ptr<Layer> make_mean(int64_t size);
 std::unique_ptr<Layer> make_max(int64_t size);

@@ -22,6 +22,7 @@ _HOMES = {
     "spec": (
         "Add",
         "Attention",
+        "CRF",
         "Concat",
         "Dense",
         "Dropout",
@@ -46,6 +47,7 @@ _HOMES = {
         "set_num_threads",
     ),
     "data.cleaning": ("Cleaning",),
+    "data.chains": ("viterbi",),
     "data.samples": ("SampleTable",),
     "data.windows": ("windows",),
     "training.callbacks": (
@@ -68,6 +70,7 @@ __all__ = ["__version__", *sorted(_HOME_OF), *_MODULES]
 if TYPE_CHECKING:
     from . import gate_layout as gate_layout
     from . import reference as reference
+    from .data.chains import viterbi as viterbi
     from .data.cleaning import Cleaning as Cleaning
     from .data.samples import SampleTable as SampleTable
     from .data.windows import windows as windows
@@ -85,6 +88,7 @@ if TYPE_CHECKING:
     from .models.forecaster import GRUForecaster as GRUForecaster
     from .models.loading import load as load
     from .network import Network as Network
+    from .spec import CRF as CRF
     from .spec import GRU as GRU
     from .spec import LSTM as LSTM
     from .spec import RNN as RNN

@@ -11,6 +11,7 @@ from typing import Any
 from .checks import check_choice, check_flags, check_rate, check_tuple, shown
 from .errors import InputError
 from .layer_specs import (
+    CRF,
     GRU,
     LAYERS,
     LSTM,
@@ -203,6 +204,16 @@ def append_head(
         chain.append(Dense, "head", size=output_size, tied=tied)
     elif tied:
         raise InputError("tied=True needs the head; pass output_size=vocabulary")
+
+
+def append_crf(chain: Chain, readout: str, output_size: int | None) -> None:
+    """What tells classes apart step by step, knowing which follow which."""
+    if readout != "every" or output_size is None:
+        raise InputError(
+            "task='tagging' gives every step a class; pass readout='every' and output_size, the "
+            f"number of classes; got readout={readout!r}, output_size={shown(output_size)}"
+        )
+    chain.append(CRF, "crf")
 
 
 def perceptron(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .layer_specs import Embedding, LayerSpec, Recurrent
+from .layer_specs import CRF, Embedding, LayerSpec, Recurrent
 from .spec import NetworkSpec
 
 Float32 = npt.NDArray[np.float32]
@@ -29,6 +29,8 @@ def _initial(
     """The values with which one parameter of ``layer`` starts."""
     if name.startswith("norm"):
         return np.ones(shape)
+    if isinstance(layer, CRF):  # every sequence of classes begins alike
+        return np.zeros(shape)
     if isinstance(layer, Embedding):
         table = rng.standard_normal(shape)
         if layer.initial_scale != 1:

@@ -18,13 +18,19 @@ from .errors import InputError
 from .spec import Attention, Dense, Dropout, Embedding, Last, LayerSpec, NetworkSpec, Recurrent
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
-LOSSES = ("mse", "mae", "huber", "quantile", "cross_entropy", "binary_cross_entropy")
-# What makes predictions of a network's outputs, by its task.
-OUTPUT_FUNCTIONS = {"regression": "none", "classification": "softmax", "binary": "sigmoid"}
+LOSSES = ("mse", "mae", "huber", "quantile", "cross_entropy", "binary_cross_entropy", "crf")
+# What makes predictions of a network's outputs, by its task. Tagging works on whole sequences.
+OUTPUT_FUNCTIONS = {
+    "regression": "none",
+    "classification": "softmax",
+    "binary": "sigmoid",
+    "tagging": "none",
+}
 
 if _engine.isa_request_failed():
     raise InputError(
@@ -252,6 +258,26 @@ def make_samples(
     return _engine.Samples(
         x, starts, lengths, y, y_starts, y_stride, output_size, every, scaling, *layout, tokens
     )
+
+
+def crf_marginals(
+    scores: Float32, starts: Int64, lengths: Int64, weights: tuple[Float32, Float32, Float32]
+) -> None:
+    """Replace the scores (rows, C) of sequences by the probabilities of their classes.
+
+    Sequence i stands in rows ``starts[i]`` to ``starts[i] + lengths[i] - 1``; ``weights`` are a
+    CRF's transitions (C, C), start (C,) and end (C,).
+    """
+    _engine.crf_marginals(scores, starts, lengths, weights)
+
+
+def crf_paths(
+    scores: Float64, starts: Int64, lengths: Int64, weights: tuple[Float64, Float64, Float64]
+) -> Int64:
+    """The best class of every row (rows,), sequence by sequence; zero in rows of none."""
+    path = np.zeros(len(scores), np.int64)
+    _engine.crf_paths(scores, starts, lengths, weights, path)
+    return path
 
 
 def make_trainer(engine: Engine, **options: Any) -> Any:

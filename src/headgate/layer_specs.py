@@ -357,6 +357,24 @@ class Add(LayerSpec):
         return input_size // len(self.inputs)
 
 
+@dataclass(frozen=True)
+class CRF(LayerSpec):
+    """A linear-chain conditional random field (Lafferty, McCallum, Pereira 2001): the last layer.
+
+    (N, T, C) scores of C classes go through it as they are; it has a score ``transitions`` (C, C)
+    for going from a class to a class, ``start`` and ``end`` (C,) for the first and the last. The
+    probability of a sequence of classes is the softmax, over all of them, of the sum of its
+    scores. ``Network.decode`` finds the most probable one.
+    """
+
+    kind = "crf"
+    needs_steps = True
+
+    def parameter_shapes(self, input_size: int) -> Shapes:
+        c = input_size
+        return {"transitions": (c, c), "start": (c,), "end": (c,)}
+
+
 # -- read-outs ----------------------------------------------------------------------------------
 
 
@@ -429,6 +447,6 @@ LAYERS: dict[str, type[LayerSpec]] = {
     layer.kind: layer
     for layer in (
         *(GRU, LSTM, RNN, Dense, Dropout, Embedding, Concat, Add),
-        *(Last, Mean, Max, Attention),
+        *(Last, Mean, Max, Attention, CRF),
     )
 }

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .checks import check_size, shown
+from .data.chains import check_transitions
 from .data.inputs import by_input
 from .data.samples import SampleTable, as_values, is_list_of_sequences
 from .errors import InputError
@@ -20,6 +21,7 @@ from .rollout import roll_out
 from .spec import Embedding, NetworkSpec, Recurrent
 from .states import State, flatten, from_named, named, refuse_backward, unflatten
 from .stream import Stream
+from .tagging import Finish, Tagging
 from .training.callbacks import Callback
 from .training.callbacks import early_stopping as stop_early
 from .training.history import History
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 Float32 = npt.NDArray[np.float32]
 
 
-class Network(Observable):
+class Network(Observable, Tagging):
     """A recurrent network that the engine trains and runs.
 
     ``Network(input_size=1, hidden_size=16, ...)`` is ``Network(NetworkSpec.stacked(...))``.
@@ -215,6 +217,9 @@ class Network(Observable):
           with weight w_y in the mean. Targets equal to ``ignore_index`` (any integer) count for
           nothing. ``label_smoothing`` s gives the target 1 - s and shares s among all classes. As
           ``torch.nn.functional.cross_entropy``.
+        - ``task="tagging"``: "crf", -log p of each sequence's classes, summed over the sequences
+          and divided by the number of steps. Targets are class numbers as above; steps without
+          one are left out with ``lengths``.
         - ``task="binary"``: "binary_cross_entropy" of each output's sigmoid against targets in
           [0, 1]. ``class_weights`` has a weight of the positive targets for each output (PyTorch's
           ``pos_weight``); ``label_smoothing`` s pulls targets to ``y * (1 - s) + s / 2``.
@@ -282,6 +287,7 @@ class Network(Observable):
             if settings.bptt_steps is not None:
                 self._check_truncation()
             source, samples = Table(table, settings), len(table)
+            self._check_tags(table)
         validation = self._validation_table(validation_data, loss)
         used: list[Any] = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
         for callback in used:
@@ -317,6 +323,10 @@ class Network(Observable):
         self.history = history
         return history
 
+    def _check_tags(self, table: SampleTable) -> None:
+        if self.spec.task == "tagging":
+            check_transitions(table, *self.crf_weights())
+
     def _default_loss(self) -> str:
         return LOSSES_OF_TASKS[self.spec.task][0]
 
@@ -343,6 +353,7 @@ class Network(Observable):
                 raise InputError("this network has no recurrent layer, so it takes no state")
             return None
         refuse_backward(self._stacks(), "a stateful fit carries states")
+        self._check_whole_sequences("stateful=True")
         if samples % settings.batch_size:
             raise InputError(
                 f"a stateful fit needs whole batches: {samples} samples do not divide by "
@@ -382,11 +393,19 @@ class Network(Observable):
         """Raise InputError unless sequences can be cut and continued."""
         if not self._stacks():
             raise InputError("bptt_steps needs a recurrent layer, and this network has none")
+        self._check_whole_sequences("bptt_steps")
         refuse_backward(self._stacks(), "bptt_steps carries states")
         if self.spec.pooled:
             raise InputError(
                 f"bptt_steps needs a target at every step, but readout={self.spec.readout!r} has "
                 "one for a whole sequence; use readout='every', or shorter sequences"
+            )
+
+    def _check_whole_sequences(self, option: str) -> None:
+        if self.spec.task == "tagging":
+            raise InputError(
+                f"{option} learns from pieces of sequences, but a CRF scores whole ones; leave it "
+                "out, or cut the sequences into shorter ones"
             )
 
     # -- use --------------------------------------------------------------------------------
@@ -403,7 +422,9 @@ class Network(Observable):
         """Predictions: (N, T, O) for ``readout="every"``, (N, O) for the others; float32.
 
         A list in gives a list out for ``"every"``; steps past a sample's length are zero. A
-        sample's prediction is the same bits alone and in any batch.
+        sample's prediction is the same bits alone and in any batch. With ``task="tagging"`` they
+        are the probabilities of the classes at each step, those of the other steps being open;
+        :meth:`decode` gives the most probable classes.
 
         Args:
             X, lengths: as in :meth:`fit`.
@@ -412,10 +433,23 @@ class Network(Observable):
             return_state: also return the state after each sample's last step.
         """
         check_size("batch_size", batch_size, maximum=1 << 31)
-        if lengths is None and state is None and not return_state:
+        finish = self._marginals if self.spec.task == "tagging" else None
+        if lengths is None and state is None and not return_state and finish is None:
             out = self._predict_dense(X, batch_size)
             if out is not None:
                 return out
+        return self._outputs(X, finish, lengths, state, batch_size, return_state)
+
+    def _outputs(
+        self,
+        X: Any,
+        finish: Finish | None,
+        lengths: Any = None,
+        state: Any = None,
+        batch_size: int = EVALUATION_BATCH,
+        return_state: bool = False,
+    ) -> Any:
+        """What the engine predicts, ``finish``ed sequence by sequence and in the shape of X."""
         table = checked_table(self.spec, X, None, lengths)
         samples = table.to_engine()  # checked before anything is sized by it
         n = len(table)
@@ -442,13 +476,14 @@ class Network(Observable):
                 raise InputError("this network has no recurrent layer, so it has no state")
             state_out = np.empty(int(self._engine.raw.state_size) * n, np.float32)
         self._engine.raw.predict(samples, batch_size, state_in, state_out, out_start, out)
+        made = out if finish is None else finish(out, out_start, table.lengths)
         result: Any
         if not every:
-            result = out
+            result = made
         elif as_list:
-            result = np.split(out, out_start[1:])
+            result = np.split(made, out_start[1:])
         else:
-            result = out.reshape(n, -1, outputs)
+            result = made.reshape(n, -1, *made.shape[1:])
         return (result, self._unflatten(state_out)) if state_out is not None else result
 
     def _predict_dense(self, X: Any, batch_size: int) -> Float32 | None:

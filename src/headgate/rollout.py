@@ -31,6 +31,8 @@ def roll_out(
             f"{[item.name for item in spec.inputs]} does not allow; use readout='last' or "
             "'every', and no tokens"
         )
+    if spec.task == "tagging":
+        raise InputError("a roll-out goes step by step, but a CRF weighs whole sequences")
     if spec.output_size != spec.input_size and steps > 1:
         raise InputError(
             f"a roll-out feeds predictions back, but this network has {spec.output_size} "

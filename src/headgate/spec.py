@@ -20,6 +20,7 @@ from typing import Any
 from .builders import (
     READOUTS,
     Chain,
+    append_crf,
     append_head,
     append_readout,
     append_stacks,
@@ -32,6 +33,7 @@ from .errors import InputError
 from .graph import Port, walk
 from .layer_specs import (
     ACTIVATIONS,
+    CRF,
     GRU,
     LAYERS,
     LSTM,
@@ -56,6 +58,7 @@ from .spec_json import build, items, plain, refuse_unknown
 
 __all__ = [
     "ACTIVATIONS",
+    "CRF",
     "GRU",
     "LAYERS",
     "LSTM",
@@ -82,7 +85,7 @@ __all__ = [
 
 FORMAT = 1
 SCALINGS = ("none", "affine", "per_series", "per_window")
-TASKS = ("regression", "classification", "binary")
+TASKS = ("regression", "classification", "binary", "tagging")
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,8 @@ class NetworkSpec:
     """Named inputs and a topologically ordered tuple of layers; the last layer is the output.
 
     ``task`` says what the outputs are: "regression" (values), "classification" (a score for each
-    of two or more classes; predictions are their softmax) or "binary" (yes or no for every
-    output; predictions are sigmoids).
+    of two or more classes; predictions are their softmax), "binary" (yes or no for every
+    output; predictions are sigmoids) or "tagging" (a class for every step, by a :class:`CRF`).
     """
 
     inputs: tuple[InputSpec, ...]
@@ -143,10 +146,28 @@ class NetworkSpec:
                 "task='classification' needs an output for each of two or more classes, got "
                 "output_size=1; use task='binary' for yes or no"
             )
+        self._check_crf(outputs)
         if self.parameter_count() > MAX_PARAMETERS:
             raise InputError(
                 f"the network has {self.parameter_count()} parameters, at most {MAX_PARAMETERS} "
                 "are possible; use smaller or fewer layers"
+            )
+
+    def _check_crf(self, outputs: int) -> None:
+        last = self.layers[-1]
+        for layer in self.layers[:-1]:
+            if isinstance(layer, CRF):
+                raise InputError(
+                    f"layer {layer.name!r} (crf) must be the last layer; {last.name!r} is behind it"
+                )
+        if isinstance(last, CRF) != (self.task == "tagging"):
+            raise InputError(
+                f"task='tagging' and a CRF as the last layer go together, got task={self.task!r} "
+                f"and layer {last.name!r} ({last.kind}) last"
+            )
+        if isinstance(last, CRF) and outputs < 2:
+            raise InputError(
+                f"layer {last.name!r} (crf) needs a score for each of two or more classes, got one"
             )
 
     @cached_property
@@ -272,7 +293,9 @@ class NetworkSpec:
             token_columns: how many tokens a step has, whose vectors are added.
             tied: the head's weight is the embedding's table, see :class:`Dense`. What the head
                 reads must be ``embedding_size`` wide, ``output_size`` be the vocabulary.
-            task: "regression", "classification" or "binary", see :class:`NetworkSpec`.
+            task: "regression", "classification", "binary" or "tagging", see
+                :class:`NetworkSpec`; "tagging" needs ``readout="every"`` and a head, and puts a
+                :class:`CRF` behind it.
 
         Raises:
             InputError: an option is out of range, or does not go with the others.
@@ -313,6 +336,8 @@ class NetworkSpec:
         append_readout(chain, readout, attention, attention_size)
         table = "embedding" if tied else ""
         append_head(chain, head_dropout, dense, activation, output_size, table)
+        if task == "tagging":
+            append_crf(chain, readout, output_size)
         return cls(tuple(inputs), (*layers, *chain.layers), task=task)
 
     @classmethod

@@ -22,6 +22,7 @@ _NEEDS_ALL = {
     "mean": "the mean over all steps",
     "max": "the largest of all steps",
     "attention": "weights over all steps",
+    "crf": "a CRF, which weighs whole sequences",
 }
 
 
@@ -180,5 +181,5 @@ def _refuse_what_cannot_stream(spec: NetworkSpec) -> None:
         if layer.kind in _NEEDS_ALL:
             raise InputError(
                 f"a stream predicts at every step, but {layer.name!r} is {_NEEDS_ALL[layer.kind]}; "
-                "use readout='every' or readout='last'"
+                "use readout='every' or readout='last', and no CRF"
             )

@@ -9,6 +9,7 @@ order: r, z, n in a GRU, i, f, g, o in an LSTM.
     gru        a GRU layer alone: the functions to read first, or to check other code against
     layers     what stands around the recurrence: dense, embedding, dropout, read-outs
     losses     mean losses and their gradients
+    crf        a conditional random field: the loss of whole sequences of classes
     networks   a whole NetworkSpec: stacks of layers, and the graph
 
 Every backward pass is written by hand from the equations that ``docs/equations.md`` derives.
@@ -27,6 +28,7 @@ from .cells import (
     recurrent_backward,
     recurrent_forward,
 )
+from .crf import crf_loss_and_gradients, crf_marginals, crf_sums
 from .gru import GRUCache, gru_backward, gru_forward, gru_gates, gru_step
 from .layers import (
     DenseCache,
@@ -61,6 +63,9 @@ __all__ = [
     "RecurrentGradients",
     "attention_backward",
     "attention_forward",
+    "crf_loss_and_gradients",
+    "crf_marginals",
+    "crf_sums",
     "dense_backward",
     "dense_forward",
     "embedding_backward",

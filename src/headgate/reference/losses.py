@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError
 from .arrays import Array, expect
 
-LOSSES = ("mse", "mae", "huber", "quantile", "cross_entropy", "binary_cross_entropy")
+# "crf" is a layer's and its loss in one: crf_loss_and_gradients
+LOSSES = ("mse", "mae", "huber", "quantile", "cross_entropy", "binary_cross_entropy", "crf")
 HUBER_DELTA = 1.0
 
 

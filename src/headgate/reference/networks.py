@@ -13,6 +13,7 @@ each sequence. Dropout is the identity unless masks are given: an oracle draws n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from ..errors import InputError
 from .arrays import Array, Steps, keep, valid_steps
 from .cells import CELLS, Cell, RecurrentCache, recurrent_backward, recurrent_forward
+from .crf import crf_loss_and_gradients
 from .layers import (
     attention_backward,
     attention_forward,
@@ -92,12 +94,13 @@ def network_gradients(
     """The loss and its gradients; arguments as in :func:`network_forward`.
 
     ``y``, ``loss`` and ``loss_options`` are those of :func:`loss_and_gradient`, the mean over
-    valid targets. The gradients are by parameter name, with those of the inputs, such as ``x``
+    valid targets; or ``loss`` is "crf", of a network whose last layer that is. The gradients are
+    by parameter name, with those of the inputs, such as ``x``
     (N, T, I), and of the initial states, ``state.<layer>``, beside them. An embedding that is not
     trained has its gradient all the same.
     """
     walk = _forward(spec, tensors, x, lengths, state, masks, dtype)
-    value, grad = _loss(walk, y, loss, loss_options)
+    value, grad = _loss(spec, walk, y, loss, loss_options)
     return value, _backward(spec, walk, grad)[0]
 
 
@@ -120,7 +123,7 @@ def network_hidden_gradients(
     lengths. Arguments as in :func:`network_gradients`.
     """
     walk = _forward(spec, tensors, x, lengths, state, masks, dtype)
-    _, grad = _loss(walk, y, loss, loss_options)
+    _, grad = _loss(spec, walk, y, loss, loss_options)
     return _backward(spec, walk, grad)[1]
 
 
@@ -194,7 +197,18 @@ def _forward(
     return Walk(outputs, after, caches, valid)
 
 
-def _loss(walk: Walk, y: ArrayLike, loss: str, options: Mapping[str, Any]) -> tuple[float, Array]:
+def _loss(
+    spec: Any, walk: Walk, y: ArrayLike, loss: str, options: Mapping[str, Any]
+) -> tuple[float, Array]:
+    last = spec.layers[-1]
+    if (loss == "crf") != (last.kind == "crf"):
+        raise InputError("loss='crf' goes with a CRF as the last layer, and no other loss does")
+    if loss == "crf":
+        cache = walk.caches[last.name]
+        value, grad, cache.grads = crf_loss_and_gradients(
+            walk.outputs, y, walk.valid, cache.tensors
+        )
+        return value, grad
     mask = walk.valid if walk.outputs.ndim == 3 else None
     return loss_and_gradient(loss, walk.outputs, y, mask, **options)
 
@@ -454,6 +468,22 @@ def _attention_backward(layer: Any, cache: Any, grad: Array) -> tuple[list[Array
     return [part.pop("x")], part
 
 
+@dataclass
+class CrfCache:
+    """The weights, and their gradients, which the loss leaves here."""
+
+    tensors: dict[str, Array]
+    grads: dict[str, Array]
+
+
+def _crf_forward(layer: Any, inputs: list[Array], context: Context) -> tuple[Array, CrfCache]:
+    return inputs[0], CrfCache(context.tensors, {})
+
+
+def _crf_backward(layer: Any, cache: CrfCache, grad: Array) -> tuple[list[Array | None], Any]:
+    return [grad], cache.grads
+
+
 LAYERS: dict[str, tuple[Callable[..., tuple[Array, Any]], Callable[..., Any]]] = {
     **dict.fromkeys(RECURRENT, (_stack_forward, _stack_backward)),
     "dense": (_dense_forward, _dense_backward),
@@ -465,4 +495,5 @@ LAYERS: dict[str, tuple[Callable[..., tuple[Array, Any]], Callable[..., Any]]] =
     "mean": (_mean_forward, _mean_backward),
     "max": (_max_forward, _max_backward),
     "attention": (_attention_forward, _attention_backward),
+    "crf": (_crf_forward, _crf_backward),
 }

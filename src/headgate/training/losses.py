@@ -15,13 +15,15 @@ from ..data.samples import SampleTable, place_of, targets_read
 from ..errors import InputError
 from ..kernels import LOSSES
 
-# The first is the task's default. Predictions of the last two are probabilities, so they take no
-# other loss: what a loss sees are the outputs before that.
+# The first is the task's default. Predictions of all but the first are probabilities, so they take
+# no other loss: what a loss sees are the outputs before that.
 LOSSES_OF_TASKS = {
     "regression": ("mse", "mae", "huber", "quantile"),
     "classification": ("cross_entropy",),
     "binary": ("binary_cross_entropy",),
+    "tagging": ("crf",),
 }
+OF_CLASSES = ("cross_entropy", "crf")  # targets are class numbers
 ENTROPIES = ("cross_entropy", "binary_cross_entropy")
 _MOST_CLASSES = 1 << 24  # float32, which targets travel as, holds every integer up to here
 
@@ -95,7 +97,7 @@ class Loss:
 
     def targets_of(self, outputs: int) -> int:
         """How many targets go with that many outputs."""
-        if self.name == "cross_entropy":
+        if self.name in OF_CLASSES:
             return 1
         return outputs // max(len(self.quantiles), 1)
 
@@ -104,7 +106,7 @@ class Loss:
 
         What else may be wrong with ``Y`` is found later.
         """
-        if self.name != "cross_entropy":
+        if self.name not in OF_CLASSES:
             return
         nested = every and isinstance(Y, (list, tuple)) and len(Y) > 0
         try:
@@ -130,7 +132,7 @@ class Loss:
             outputs: of the network.
             style: how the caller's Y is indexed: "array", "list" or "table".
         """
-        if self.name not in ENTROPIES or table.y is None:
+        if self.name not in (*ENTROPIES, *OF_CLASSES) or table.y is None:
             return
         if table.y_scale is not None:
             raise InputError(
@@ -138,7 +140,7 @@ class Loss:
             )
         y = np.asarray(table.y).reshape(-1)
         counts = good = None
-        if self.name == "cross_entropy":
+        if self.name in OF_CLASSES:
             good = (y >= 0) & (y < outputs) & (y == np.floor(y))
             counts = good
             if self.ignore_index is not None:
@@ -161,7 +163,7 @@ class Loss:
             )
 
     def _what_is_wrong(self, place: str, value: float, outputs: int) -> str:
-        if self.name != "cross_entropy":
+        if self.name not in OF_CLASSES:
             return f"{place} is {value:g}, but a binary target lies between 0 and 1"
         if value != math.floor(value):
             return f"{place} is {value:g}, but classes are whole numbers from 0 to {outputs - 1}"
@@ -169,7 +171,7 @@ class Loss:
             f"{place} is class {value:.0f}, but the network has {outputs} outputs "
             f"(classes 0 to {outputs - 1})"
         )
-        if value >= 0:
+        if value >= 0 or self.name == "crf":
             return text
         if self.ignore_index is None:
             return f"{text}; ignore_index={value:.0f} would leave such targets out"
@@ -183,7 +185,7 @@ class Loss:
         """
         if table.y is None or table.y_starts is None:
             return 0.0
-        if self.name == "cross_entropy":
+        if self.name in OF_CLASSES:
             return self._uniform_guess(outputs)
         if self.name == "binary_cross_entropy":
             return math.log(2) * max(1.0, *(self.class_weights or ()), 1.0)
