@@ -24,7 +24,7 @@ RANKS = [
     {"errors", "version"},
     {"checks", "files", "fonts", "reference", "gate_layout", "_engine"},
     {"layer_specs", "spec_json", "plots"},
-    {"gate_plots"},
+    {"gate_plots", "class_plots"},
     {"graph", "builders"},
     {"spec"},
     {"model_header"},

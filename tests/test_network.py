@@ -293,8 +293,25 @@ def test_a_progress_bar_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     plain.fit(x, y, epochs=30, progress=False)
     shown.fit(x, y, epochs=30, progress=True)
     assert weights(plain) == weights(shown)
-    with pytest.raises(hg.InputError, match="progress must be True, False or 'auto', got 'loud'"):
+    with pytest.raises(hg.InputError, match="progress must be True, False, 'auto'"):
         plain.fit(x, y, progress="loud")
+
+
+def test_a_line_for_each_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = data(20, 5)
+
+    def scored(env: hg.CallbackEnv) -> None:
+        env.evaluation_result_list.append(("valid", "accuracy", 0.5, True))
+
+    net = every()
+    history = net.fit(
+        x, y, epochs=2, progress="epochs", callbacks=[scored], validation_data=(x, y), loss="mae"
+    )
+    assert capsys.readouterr().err.splitlines() == [
+        f"epoch {k + 1}/2  loss {history.loss[k]:.4g}  validation loss {history.val_loss[k]:.4g}  "
+        "accuracy 0.5"
+        for k in range(2)
+    ]
 
 
 # -- weights, files, summary -----------------------------------------------------------------

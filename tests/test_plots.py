@@ -12,7 +12,7 @@ from matplotlib import font_manager
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
-from headgate import fonts, plots
+from headgate import class_plots, fonts, plots
 from headgate.data.frames import as_series, future_times
 from headgate.errors import HeadgateError, HeadgateWarning, InputError
 
@@ -254,3 +254,40 @@ def test_one_legend_for_all_panels():
     picture.canvas.draw()
     bottom = legend.get_window_extent().y0
     assert all(axes.get_window_extent().y1 <= bottom for axes in picture.axes)
+
+
+# -- classes -------------------------------------------------------------------------------
+
+
+def test_a_confusion_matrix_names_its_classes(cjk_font, tmp_path):
+    picture = class_plots.confusion_figure([[7, 1], [0, 3]], ["销量", "日期"], "reviews")
+    plots.save_figure(picture, tmp_path / "a.png")  # no glyph is missing: no warning
+    axes = picture.axes[0]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["销量", "日期"]
+    assert [t.get_text() for t in axes.texts] == ["7", "1", "0", "3"]
+    assert np.ma.getdata(axes.images[0].get_array()).tolist() == [[7 / 8, 1 / 8], [0.0, 1.0]]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+
+
+def test_classes_that_no_font_can_draw_get_numbers(no_cjk_font, tmp_path):
+    with pytest.warns(HeadgateWarning, match=r"says 'class 1', 'class 2', \.\.\. instead"):
+        picture = class_plots.confusion_figure(np.eye(3, dtype=int), ["好评", "a", "差评"])
+    plots.save_figure(picture, tmp_path / "a.png")
+    assert [t.get_text() for t in picture.axes[0].get_yticklabels()] == ["class 1", "a", "class 3"]
+
+
+def test_many_classes_are_cut_and_counted():
+    picture = class_plots.confusion_figure(np.eye(45, dtype=int), [f"c{k}" for k in range(45)])
+    axes = picture.axes[0]
+    assert axes.images[0].get_array().shape == (40, 40)
+    assert axes.get_title(loc="right") == "5 more not shown"
+    assert not axes.texts
+    with pytest.raises(InputError, match="confusion matrix of 2 classes must have the shape"):
+        class_plots.confusion_figure(np.eye(3), ["a", "b"])
+
+
+def test_a_learning_curve_with_a_score():
+    picture = class_plots.learning_figure([3, 2], [3, 2.5], [0.5, 0.7], score_name="accuracy")
+    assert [axes.get_ylabel() for axes in picture.axes] == ["loss", "accuracy"]
+    assert picture.axes[1].lines[0].get_ydata().tolist() == [0.5, 0.7]
+    assert len(class_plots.learning_figure([3, 2], [], []).axes) == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -95,7 +96,26 @@ def tidy_text(artist: Artist) -> None:
             lost += sorted(absent)
         text.set_text(content)
     if lost:
-        _warn(lost)
+        _warn(lost, "'time', 'value' or 'series'")
+
+
+def names_that_show(names: Sequence[str], stand_in: str = "class") -> list[str]:
+    """Each name as it is, or "class 3" for the third of them if no installed font can draw it.
+
+    For the names along an axis, which matplotlib writes anew at will, and which must differ.
+    """
+    have = _drawn_by(list(font_manager.FontProperties().get_family()))
+    absent = {c for name in map(_printable, names) for c in name if ord(c) not in have}
+    absent = {c for c in absent if not c.isspace()}
+    if absent:
+        have = _drawn_by(_families_for(frozenset(absent)))
+        absent = {c for c in absent if ord(c) not in have}
+    if absent:
+        _warn(sorted(absent), f"'{stand_in} 1', '{stand_in} 2', ...")
+    return [
+        f"{stand_in} {number}" if absent & set(name) else name
+        for number, name in enumerate(map(_printable, names), start=1)
+    ]
 
 
 def _printable(content: str) -> str:
@@ -126,7 +146,7 @@ def _roles(artist: Artist) -> dict[int, str]:
     return roles
 
 
-def _warn(lost: list[str]) -> None:
+def _warn(lost: list[str], stand_ins: str) -> None:
     """Once in a process for each advice: pictures have many panels, and programs many pictures."""
     shown = "".join(dict.fromkeys(lost))[:12]
     if _CJK.search(shown):
@@ -141,8 +161,7 @@ def _warn(lost: list[str]) -> None:
         return
     _given.add(advice)
     warnings.warn(
-        f"no installed font can draw {shown!r}, so the picture says 'time', 'value' or 'series' "
-        f"instead; {advice}",
+        f"no installed font can draw {shown!r}, so the picture says {stand_ins} instead; {advice}",
         HeadgateWarning,
         stacklevel=4,
     )

@@ -199,7 +199,8 @@ class Network(Observable, Tagging):
             early_stopping: patience in epochs; the best weights are restored.
             callbacks: called with a CallbackEnv after every epoch.
             state: to begin a stateful fit with, (L, batch_size, H); zeros by default.
-            progress: True, False, or "auto" (after a second, where somebody watches).
+            progress: True, False, "auto" (a bar after a second, where somebody watches), or
+                "epochs" (a line on stderr for each epoch too).
             **options: epochs=10, batch_size=32, shuffle=True, stateful=False,
                 optimizer="adam" | "adamw" | "sgd" | "rmsprop", learning_rate=1e-3,
                 loss (below), weight_decay=0.0 (on weights, not on biases), momentum=0.0 (sgd),

@@ -131,16 +131,18 @@ def run_epochs(
                         best.offer(val_losses[-1], engine, state)
                 if options.schedule == "plateau" and epoch >= warmed_up:
                     plateau.observe(val_losses[-1] if val_losses else loss)
-                if bar.active:
-                    bar.update(epoch + 1, f"loss {loss:.4g}")
-                if callbacks:
-                    publish_state(state)
-                    results = [("train", options.loss, loss, False)]
-                    if val_losses:
-                        results.append(("valid", options.loss, val_losses[-1], False))
-                    env = CallbackEnv(network, parameters, epoch, 0, options.epochs, results)
-                    for callback in callbacks:
-                        callback(env)
+                results = [("train", options.loss, loss, False)]
+                if checks is not None:
+                    results.append(("valid", options.loss, val_losses[-1], False))
+                try:
+                    if callbacks:
+                        publish_state(state)
+                        env = CallbackEnv(network, parameters, epoch, 0, options.epochs, results)
+                        for callback in callbacks:
+                            callback(env)
+                finally:  # after an early stop too, and with the scores that callbacks added
+                    if bar.active:
+                        bar.update(epoch + 1, _in_words(results, options.loss))
     except EarlyStopException:
         history.stopped_early = True
     else:
@@ -157,6 +159,12 @@ def run_epochs(
             best.restore(engine, state)
         publish_state(state)
     return history
+
+
+def _in_words(results: list[tuple[str, str, float, bool]], loss: str) -> str:
+    """An epoch's losses and scores, as people watch them."""
+    names = {("train", loss): "loss", ("valid", loss): "validation loss"}
+    return "  ".join(f"{names.get((part, m), m)} {value:.4g}" for part, m, value, _ in results)
 
 
 class _Pace:

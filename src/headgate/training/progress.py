@@ -22,13 +22,15 @@ class Progress:
     """Counts epochs; the bar appears by itself after a second and is gone at the end.
 
     A quiet one (``progress=False``, or "auto" where nobody watches) costs an attribute look-up an
-    epoch.
+    epoch. With "epochs" a line for each epoch stays behind, and the bar appears as with "auto".
     """
 
     def __init__(self, total: int, label: str, mode: bool | str = "auto") -> None:
-        if mode not in (True, False, "auto"):
-            raise InputError(f"progress must be True, False or 'auto', got {mode!r}")
-        self.active = _somebody_watches() if mode == "auto" else bool(mode)
+        if mode not in (True, False, "auto", "epochs"):
+            raise InputError(f"progress must be True, False, 'auto' or 'epochs', got {mode!r}")
+        self._has_lines = mode == "epochs"
+        self._has_bar = bool(mode) if isinstance(mode, bool) else _somebody_watches()
+        self.active = self._has_bar or self._has_lines
         self._total, self._label = total, label
         self._done, self._text = 0, ""
         self._bar: Any = None
@@ -36,7 +38,7 @@ class Progress:
         self._timer: threading.Timer | None = None
 
     def __enter__(self) -> Progress:
-        if self.active:
+        if self._has_bar:
             self._timer = threading.Timer(SHOW_AFTER, self._show)
             self._timer.daemon = True
             self._timer.start()
@@ -46,6 +48,12 @@ class Progress:
         """``done`` of the total; only to be called when ``active``."""
         with self._lock:
             self._done, self._text = done, text
+            if self._has_lines:
+                line = f"epoch {done}/{self._total}  {text}"
+                if self._bar is not None:
+                    self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+                elif sys.stderr is not None:  # closed by the caller, 2>&-
+                    print(line, file=sys.stderr)
             if self._bar is not None:
                 self._bar.update(self._task, completed=done, text=text)
 
