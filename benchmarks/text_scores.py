@@ -1,0 +1,127 @@
+"""How well sequences and texts are learned with the defaults: the table in docs/results.md.
+
+    HEADGATE_DATA=folder python benchmarks/text_scores.py [--only NAME,NAME] [--seeds 3]
+
+Each row is a mean over seeds with its spread, beside the target and the baseline that a sceptic
+would try first. Nothing is chosen on a test part: it is looked at once, by the fitted model.
+
+A new row is a function from a seed to a :class:`Result`, and a line in ``JOBS``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import headgate as hg
+from headgate.data.sequence_files import read_sequences
+
+DATA = Path(os.environ.get("HEADGATE_DATA", "../shared/data"))
+
+
+class Result(NamedTuple):
+    """Of one seed.
+
+    Attributes:
+        score: on the test part, in the job's unit.
+        seconds: that ``fit`` took.
+        baseline: of the job's baseline on the same test part; None where it has none.
+    """
+
+    score: float
+    seconds: float
+    baseline: float | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of the table.
+
+    Attributes:
+        run: trains with a seed and looks at the test part.
+        unit: "%", "F1 %", "nats", "perplexity", ...
+        target: to reach; None for where the baseline decides.
+        seconds: that training may take on two cores.
+        baseline: its name.
+        lower: whether lower scores are better.
+    """
+
+    run: Callable[[int], Result]
+    unit: str
+    target: float | None
+    seconds: float
+    baseline: str = ""
+    lower: bool = False
+
+
+def timed(fit: Callable[[], Any]) -> float:
+    """Seconds that ``fit`` takes."""
+    begin = time.perf_counter()
+    fit()
+    return time.perf_counter() - begin
+
+
+# -- sequences of values ------------------------------------------------------------------------
+
+
+def sequences(folder: str, name: str, seed: int) -> Result:
+    """A data set of the UEA archive, with the split that it comes with."""
+    train, test = (
+        read_sequences(DATA / folder / f"{name}_{part}.ts") for part in ("TRAIN", "TEST")
+    )
+    model = hg.SequenceClassifier(seed=seed)
+    seconds = timed(lambda: model.fit(train.values, train.labels))
+    return Result(100 * model.score(test.values, test.labels), seconds)
+
+
+JOBS = {
+    "japanese_vowels": Job(
+        lambda seed: sequences("japanese_vowels", "JapaneseVowels", seed), "%", 98.4, 10
+    ),
+    "pickup_gesture": Job(
+        lambda seed: sequences("pickup_gesture", "PickupGestureWiimoteZ", seed), "%", 75, 30
+    ),
+}
+
+
+# -- the table ----------------------------------------------------------------------------------
+
+
+def line(name: str, job: Job, results: list[Result]) -> str:
+    """A row as text: mean, spread, time, baseline, and whether the target was reached."""
+    scores = np.array([result.score for result in results])
+    seconds = np.array([result.seconds for result in results])
+    text = f"{name:<20} {scores.mean():7.3f} +- {np.ptp(scores) / 2:.3f} {job.unit:<10}"
+    text += f" {seconds.mean():6.1f} s (at most {job.seconds:g})"
+    baselines = [result.baseline for result in results if result.baseline is not None]
+    if baselines:
+        text += f"  {job.baseline} {np.mean(baselines):.3f}"
+    if job.target is not None:
+        missed = scores.mean() > job.target if job.lower else scores.mean() < job.target
+        text += f"  target {job.target:g}: {'MISSED' if missed else 'reached'}"
+    return text + (" TOO SLOW" if seconds.mean() > job.seconds else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", default=",".join(JOBS), help="names with commas between them")
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    names = arguments.only.split(",")
+    unknown = sorted(set(names) - set(JOBS))
+    if unknown:
+        parser.error(f"unknown: {unknown}; known are: {', '.join(JOBS)}")
+    for name in names:
+        results = [JOBS[name].run(seed) for seed in range(arguments.seeds)]
+        print(line(name, JOBS[name], results), flush=True)
+
+
+if __name__ == "__main__":
+    main()
