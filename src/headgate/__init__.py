@@ -61,6 +61,7 @@ _HOMES = {
     "network": ("Network",),
     "models.loading": ("load",),
     "models.forecaster": ("GRUForecaster",),
+    "models.sequences": ("SequenceClassifier", "SequenceRegressor"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("reference", "gate_layout")
@@ -87,6 +88,8 @@ if TYPE_CHECKING:
     from .kernels import set_num_threads as set_num_threads
     from .models.forecaster import GRUForecaster as GRUForecaster
     from .models.loading import load as load
+    from .models.sequences import SequenceClassifier as SequenceClassifier
+    from .models.sequences import SequenceRegressor as SequenceRegressor
     from .network import Network as Network
     from .spec import CRF as CRF
     from .spec import GRU as GRU

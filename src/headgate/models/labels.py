@@ -148,10 +148,10 @@ def as_labels(y: Any, name: str = "y") -> npt.NDArray[Any]:
     """
     if y is None:
         raise InputError(
-            f"fit requires y to be passed, but the target y is None; pass a label for each example "
-            f"as {name}"
+            "fit requires y to be passed, but the target y is None; pass a label for each example"
         )
-    if isinstance(y, (str, bytes, Mapping)) or not isinstance(y, Iterable):
+    several = isinstance(y, Iterable) or hasattr(y, "__array__")
+    if not several or isinstance(y, (str, bytes, Mapping)):
         raise InputError(f"{name} must be a list or array of labels, got {shown(y)}")
     array = _as_array(y, name)
     if array.ndim != 1:

@@ -13,6 +13,8 @@ from ..network import Network
 # The name of an estimator in a model file, and the module that has a class of that name.
 ESTIMATORS = {
     "GRUForecaster": "forecaster",
+    "SequenceClassifier": "sequences",
+    "SequenceRegressor": "sequences",
 }
 
 

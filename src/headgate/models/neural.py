@@ -3,7 +3,7 @@
 A new estimator writes its parameters out in ``__init__`` (scikit-learn reads them there), makes a
 ``SampleTable`` of its data, and calls :meth:`NeuralEstimator.train`. What it must remember beside
 the networks goes into ``facts`` (JSON), ``extra_tensors`` (float32 arrays) and back through
-``restore``. ``loading.py`` lists its name.
+``restore``, each of which calls ``super()``'s. ``loading.py`` lists its name.
 """
 
 from __future__ import annotations
@@ -310,9 +310,10 @@ class NeuralClassifier(ClassifierMixin, NeuralEstimator):  # type: ignore[misc]
         self.labels_.encode(classes, "classes")
 
     def facts(self) -> dict[str, Any]:
-        return {"labels": self.labels_.to_dict()}
+        return {**super().facts(), "labels": self.labels_.to_dict()}
 
     def restore(self, facts: Mapping[str, Any], tensors: Mapping[str, Float32]) -> None:
+        super().restore(facts, tensors)
         self.labels_ = Labels.from_dict(facts["labels"])
         if self.members_.spec.output_size != len(self.labels_):
             raise InputError("the network does not fit the classes")
