@@ -62,6 +62,7 @@ _HOMES = {
     "models.loading": ("load",),
     "models.forecaster": ("GRUForecaster",),
     "models.sequences": ("SequenceClassifier", "SequenceRegressor"),
+    "models.language_model": ("LanguageModel",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("reference", "gate_layout")
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from .kernels import set_isa as set_isa
     from .kernels import set_num_threads as set_num_threads
     from .models.forecaster import GRUForecaster as GRUForecaster
+    from .models.language_model import LanguageModel as LanguageModel
     from .models.loading import load as load
     from .models.sequences import SequenceClassifier as SequenceClassifier
     from .models.sequences import SequenceRegressor as SequenceRegressor

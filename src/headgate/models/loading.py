@@ -15,6 +15,7 @@ ESTIMATORS = {
     "GRUForecaster": "forecaster",
     "SequenceClassifier": "sequences",
     "SequenceRegressor": "sequences",
+    "LanguageModel": "language_model",
 }
 
 

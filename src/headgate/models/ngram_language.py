@@ -175,6 +175,8 @@ class Follower:
 
 def _find(keys: Int64, wanted: Int64) -> Int64:
     """Where each wanted key stands among the rising ``keys``; -1 for one that is not there."""
+    if not len(keys):  # no text was that long
+        return np.full(len(wanted), -1, np.int64)
     at = np.searchsorted(keys, wanted)
     at[at == len(keys)] = 0
     result: Int64 = np.where(keys[at] == wanted, at, -1)
@@ -184,12 +186,11 @@ def _find(keys: Int64, wanted: Int64) -> Int64:
 def _level(keys: Int64, counts: Int64, histories: int, vocabulary: int) -> _Level:
     discount = _discounts(counts)[np.minimum(counts, 3)]
     history = keys // vocabulary
-    total = np.bincount(history, counts, histories)
+    total: Float64 = np.bincount(history, counts, histories).astype(np.float64)
     taken = np.bincount(history, discount, histories)
     nothing = total == 0  # after what only ends sequences: all goes to the shorter history
     total[nothing] = 1.0
-    share = np.where(nothing, 1.0, taken / total)
-    return _Level(keys, counts - discount, total, share)
+    return _Level(keys, counts - discount, total, np.where(nothing, 1.0, taken / total))
 
 
 def _discounts(counts: Int64) -> Float64:
