@@ -63,6 +63,7 @@ _HOMES = {
     "models.forecaster": ("GRUForecaster",),
     "models.sequences": ("SequenceClassifier", "SequenceRegressor"),
     "models.language_model": ("LanguageModel",),
+    "models.tagger": ("SequenceTagger",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("reference", "gate_layout")
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     from .models.loading import load as load
     from .models.sequences import SequenceClassifier as SequenceClassifier
     from .models.sequences import SequenceRegressor as SequenceRegressor
+    from .models.tagger import SequenceTagger as SequenceTagger
     from .network import Network as Network
     from .spec import CRF as CRF
     from .spec import GRU as GRU

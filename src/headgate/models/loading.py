@@ -16,6 +16,7 @@ ESTIMATORS = {
     "SequenceClassifier": "sequences",
     "SequenceRegressor": "sequences",
     "LanguageModel": "language_model",
+    "SequenceTagger": "tagger",
 }
 
 
