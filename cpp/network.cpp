@@ -49,6 +49,17 @@ void Network::finish() {
     }
 }
 
+std::vector<TokenTable> Network::tables() const {
+  std::vector<TokenTable> tables;
+  for (const Slot& slot : slots_) {
+    std::optional<TokenTable> table = slot.layer->table();
+    if (!table) continue;
+    table->token = slot.token;
+    tables.push_back(*table);
+  }
+  return tables;
+}
+
 bool Network::input_gradient(const Slot& slot) const {
   return std::any_of(slot.inputs.begin(), slot.inputs.end(), [&](int64_t input) {
     return input != kInput && slots_[static_cast<size_t>(input)].learns;
@@ -177,9 +188,10 @@ void Network::add_spare_gradients(Slot& slot, int64_t count) {
 }
 
 void Network::backward(const Rows& rows, const RandomKey& random, StopFlag* stop,
-                       bool keep_hidden_gradients) {
-  const Pass pass{*kernels_,         rows, !keep_hidden_gradients, random, stop, parameters_.data(),
-                  gradients_.data(), true, keep_hidden_gradients};
+                       bool keep_hidden_gradients, bool clear_tables) {
+  const Pass pass{
+      *kernels_,         rows, !keep_hidden_gradients, random,      stop, parameters_.data(),
+      gradients_.data(), true, keep_hidden_gradients,  clear_tables};
   for (size_t i = slots_.size(); i-- > 0;) {
     Slot& slot = slots_[i];
     if (!slot.learns) continue;

@@ -51,6 +51,9 @@ class Network {
   // loss writes.
   std::optional<int64_t> crf_weights() const { return slots_.back().layer->crf_weights(); }
   float* crf_gradients() { return gradients_.data() + *crf_weights(); }
+  float* gradients() { return gradients_.data(); }
+  // Those of which a batch changes only the rows that its tokens name, in order.
+  std::vector<TokenTable> tables() const;
   // To be called whenever parameters() were written to.
   void changed() {
     packed_ = false;
@@ -83,8 +86,9 @@ class Network {
   float* output_gradient() { return slots_.back().dy; }
   // Fills gradients(); after forward() with training. With keep_hidden_gradients (see Pass) it
   // follows a forward() without training, in a workspace for training: nothing is dropped then.
+  // clear_tables: the gradients of tables() are zero before.
   void backward(const Rows& rows, const RandomKey& random, StopFlag* stop,
-                bool keep_hidden_gradients = false);
+                bool keep_hidden_gradients = false, bool clear_tables = false);
 
   // One caller at a time; `owner` is the thread that works with the network, if any.
   std::timed_mutex& mutex() { return mutex_; }

@@ -138,10 +138,10 @@ void Trainer::restore(float* state) {
 }
 
 bool Trainer::update(double learning_rate, const RandomKey& random, StopFlag* stop) {
-  net_->backward(rows_, random, stop);
+  if (rows_wait_) optimizer_.clear(net_->gradients());
+  net_->backward(rows_, random, stop, false, rows_wait_);
   if (stop && stop->poll()) return false;
-  float* gradients = const_cast<float*>(net_->gradients());
-  optimizer_.step(net_->k(), net_->segments(), learning_rate, net_->parameters(), gradients,
+  optimizer_.step(net_->k(), net_->segments(), learning_rate, net_->parameters(), net_->gradients(),
                   net_->parameter_count());
   net_->changed();
   return true;
@@ -152,11 +152,15 @@ EpochResult Trainer::epoch(const Samples& samples, const Batches& batches,
   EpochResult result;
   LossSum total;
   const State<const float> start{state.data, state.rows, state.first};
+  rows_wait_ = optimizer_.begin(kernels(), batches.rates, batches.count, net_->parameters());
   for (int64_t b = 0; b < batches.count; ++b) {
     const int64_t first = batches.bounds[b], size = batches.bounds[b + 1] - first;
     if (state.data && batches.resets && batches.resets[b])
       std::fill_n(state.data, state.rows * net_->state_size(), 0.0f);
     gather(samples, batches.order + first, size, true, net_, &rows_, &targets_, &batch_samples_);
+    if (rows_wait_)
+      optimizer_.read(net_->k(), net_->tokens(), rows_.total, net_->token_columns(),
+                      net_->parameters());
     const RandomKey random{seed_, updates_, batch_samples_.data()};
     const float* y = net_->forward(rows_, start, true, random, stop);
     if (stop && stop->poll()) {
@@ -169,7 +173,6 @@ EpochResult Trainer::epoch(const Samples& samples, const Batches& batches,
       result.last_loss = loss.mean();
       if (!(result.last_loss <= limit)) {  // NaN fails too
         result.status = Status::diverged;
-        restore(state.data);
         break;
       }
       if (total.weight == 0) remember(state);
@@ -185,11 +188,14 @@ EpochResult Trainer::epoch(const Samples& samples, const Batches& batches,
   }
   result.loss = total.mean();
   result.weight = total.weight;
-  if (result.status == Status::done &&
-      !std::isfinite(net_->k().sum_of_squares(net_->parameters(), net_->parameter_count()))) {
-    result.status = Status::diverged;
-    restore(state.data);
+  if (rows_wait_) {
+    optimizer_.settle(kernels(), net_->parameters());
+    net_->changed();
   }
+  if (result.status == Status::done &&
+      !std::isfinite(net_->k().sum_of_squares(net_->parameters(), net_->parameter_count())))
+    result.status = Status::diverged;
+  if (result.status == Status::diverged) restore(state.data);
   return result;
 }
 

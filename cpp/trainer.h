@@ -65,7 +65,7 @@ struct EpochResult {
 class Trainer {
  public:
   Trainer(Network* net, const OptimizerOptions& options, LossOptions loss, uint64_t seed)
-      : net_(net), optimizer_(options), loss_(std::move(loss)), seed_(seed) {}
+      : net_(net), optimizer_(options, net->tables()), loss_(std::move(loss)), seed_(seed) {}
 
   // One pass over the batches. state: carried from batch to batch and back to the caller, with rows
   // for the largest batch; or no data, to begin every batch with zeros. A batch of which no target
@@ -85,6 +85,7 @@ class Trainer {
   Optimizer optimizer_;
   LossOptions loss_;
   uint64_t seed_, updates_ = 0;
+  bool rows_wait_ = false;  // those of tables, see Optimizer
   Rows rows_;
   AlignedFloats targets_;
   std::vector<int64_t> batch_samples_;

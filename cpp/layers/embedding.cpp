@@ -23,6 +23,10 @@ class Embedding final : public Layer {
 
   int64_t vocabulary() const override { return vocabulary_; }
 
+  std::optional<TokenTable> table() const override {
+    if (shared_ || !trainable_) return std::nullopt;
+    return TokenTable{weight_, vocabulary_, outputs_, padding_index_, inputs_};
+  }
   std::optional<SharedTable> share_table() override {
     shared_ = true;
     return SharedTable{weight_, padding_index_, trainable_};
@@ -51,7 +55,7 @@ class Embedding final : public Layer {
     if (!trainable_) return;  // the gradient is zero from the beginning
     const int64_t width = padded(pass.k, outputs_);
     float* gradient = pass.gradients + weight_;
-    if (!shared_) std::memset(gradient, 0, bytes(vocabulary_ * outputs_));
+    if (!shared_ && !pass.clear_tables) std::memset(gradient, 0, bytes(vocabulary_ * outputs_));
     const double work = static_cast<double>(io.count * inputs_ * outputs_) / 2.0;
     parallel_for(outputs_, kAlignment, work, [&](int64_t begin, int64_t end) {
       for (int64_t row = 0; row < io.count; ++row) {

@@ -56,6 +56,7 @@ struct Pass {
   float* gradients;  // training: every layer writes its own segments whole
   bool keep;  // values within layers stay after forward(), for backward() or view(): needs room
   bool keep_hidden_gradients;  // recurrent layers leave dLoss/dh of every step in dy
+  bool clear_tables = false;   // backward finds the gradients of tables (Layer::table) zero
 };
 
 // What a layer reads and writes: [count, width padded to lanes] each.
@@ -100,6 +101,14 @@ struct SharedTable {
   bool trainable;
 };
 
+// A table of which a batch's gradient reaches only the rows that its tokens name.
+struct TokenTable {
+  int64_t offset, rows, size;  // [rows, size] parameters
+  int64_t still_row;           // the one that does not learn, or -1
+  int64_t columns;             // of tokens that name rows
+  int64_t token = 0;           // the first of them
+};
+
 class Layer {
  public:
   Layer(int64_t input_size, int64_t output_size) : inputs_(input_size), outputs_(output_size) {}
@@ -128,6 +137,9 @@ class Layer {
   virtual void get_state(const Kernels&, const Rows&, const State<float>&) const {}
   // Of a layer that reads tokens, input_size() columns of them: they must lie in [0, vocabulary()).
   virtual int64_t vocabulary() const { return 0; }
+  // Of an embedding that learns, and shares its table with no other layer. The column is not known
+  // here.
+  virtual std::optional<TokenTable> table() const { return std::nullopt; }
   // Of an embedding: its table, for one other layer. That layer stands behind this one, so its
   // backward pass comes first: it writes the table's gradient whole, and this layer adds to it.
   virtual std::optional<SharedTable> share_table() { return std::nullopt; }
