@@ -235,6 +235,31 @@ EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size,
   return result;
 }
 
+EpochResult evaluate(Network* net, const Samples& samples, const Batches& batches,
+                     const LossOptions& loss, const State<float>& state, StopFlag* stop) {
+  EpochResult result;
+  Rows rows;
+  AlignedFloats targets;
+  std::vector<int64_t> batch_samples;
+  LossSum total;
+  for (int64_t b = 0; b < batches.count; ++b) {
+    const int64_t first = batches.bounds[b], size = batches.bounds[b + 1] - first;
+    if (state.data && batches.resets && batches.resets[b])
+      std::fill_n(state.data, state.rows * net->state_size(), 0.0f);
+    gather(samples, batches.order + first, size, false, net, &rows, &targets, &batch_samples);
+    const float* y = net->forward(rows, {state.data, state.rows, state.first}, false,
+                                  {0, 0, batch_samples.data()}, stop);
+    if (stop && stop->poll()) {
+      result.status = Status::stopped;
+      return result;
+    }
+    total += loss_of(loss, *net, rows, y, targets, samples, nullptr);
+    if (state.data) net->get_state(rows, state);
+  }
+  result.loss = result.last_loss = total.mean();
+  return result;
+}
+
 Status predict(Network* net, const Samples& samples, int64_t batch_size, const float* state_in,
                float* state_out, const int64_t* out_start, float* out, StopFlag* stop) {
   const int64_t width = net->output_size();

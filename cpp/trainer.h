@@ -93,9 +93,12 @@ class Trainer {
 };
 
 // Mean loss over the samples, 0 when no target counts, without learning. state: [per recurrent
-// layer][count, H] or null.
+// layer][count, H] or null. Or over batches, whose rates mean nothing, with a state that is carried
+// as Trainer::epoch() does.
 EpochResult evaluate(Network* net, const Samples& samples, int64_t batch_size,
                      const LossOptions& loss, const float* state, StopFlag* stop);
+EpochResult evaluate(Network* net, const Samples& samples, const Batches& batches,
+                     const LossOptions& loss, const State<float>& state, StopFlag* stop);
 
 // Predictions of every sample, through the network's output function and scaled back. out_start:
 // [count] row of `out` ([rows, O]) where a sample's predictions begin. state_in, state_out: [per

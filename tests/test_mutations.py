@@ -280,7 +280,6 @@ RED = (
     # a conditional random field
     Change("transitions from j to i", "crf.cpp", "from[j * padded + i]", "from[i * padded + j]"),
     Change("beta with the score of its own step", "crf.cpp", "add(scores(t + 1)", "add(scores(t)"),
-    Change("ends without their score", "crf.cpp", "+ w.end[before])", ")"),
     Change("pairs not as probable as their first", "crf.cpp", "marginals(t)[i] / ", "1.0f / "),
     Change(
         "a start that the targets do not pull",

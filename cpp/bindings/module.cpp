@@ -404,18 +404,16 @@ const char* status_name(Status status) {
   return status == Status::done ? "done" : status == Status::stopped ? "stopped" : "diverged";
 }
 
-nb::tuple epoch(TrainerHolder& self, const SamplesHolder& holder, Indices order, Indices bounds,
-                std::optional<Array<const uint8_t, 1>> resets, std::optional<FloatsOut> state,
-                Array<const double, 1> rates, double limit) {
-  Network& net = nb::cast<Network&>(self.owner);
-  const Samples& s = holder.samples;
-  require_samples(net, holder, &self.loss);
+// What an epoch runs over, checked. carried: the state with rows for the largest batch, or no data.
+Batches checked_batches(const Network& net, const Samples& s, const Indices& order,
+                        const Indices& bounds, const std::optional<Array<const uint8_t, 1>>& resets,
+                        std::optional<FloatsOut>& state, State<float>* carried) {
   const auto n = static_cast<int64_t>(order.shape(0));
   for (int64_t i = 0; i < n; ++i)
     require(order.data()[i] >= 0 && order.data()[i] < s.count, "order names no sample");
-  const auto count = static_cast<int64_t>(rates.shape(0));
-  require(static_cast<int64_t>(bounds.shape(0)) == count + 1, "bounds: one more than rates");
-  require(!resets || static_cast<int64_t>(resets->shape(0)) == count, "resets: as many as rates");
+  require(bounds.shape(0) >= 1, "bounds: one more than batches");
+  const auto count = static_cast<int64_t>(bounds.shape(0)) - 1;
+  require(!resets || static_cast<int64_t>(resets->shape(0)) == count, "resets: one for each batch");
   const int64_t* bound = bounds.data();
   require(bound[0] >= 0 && bound[count] <= n, "bounds reach past order");
   int64_t largest = 0;
@@ -423,15 +421,26 @@ nb::tuple epoch(TrainerHolder& self, const SamplesHolder& holder, Indices order,
     require(bound[b] < bound[b + 1], "bounds must increase");
     largest = std::max(largest, bound[b + 1] - bound[b]);
   }
-  State<float> carried{nullptr, 0, 0};
+  *carried = {nullptr, 0, 0};
   if (state && net.state_size() > 0) {
     const auto size = static_cast<int64_t>(state->shape(0));
-    carried = {state->data(), size / net.state_size(), 0};
-    require(size % net.state_size() == 0 && largest <= carried.rows,
+    *carried = {state->data(), size / net.state_size(), 0};
+    require(size % net.state_size() == 0 && largest <= carried->rows,
             "state: [per recurrent layer][rows, H], with rows for every batch");
   }
-  const Batches batches{order.data(), bound, resets ? resets->data() : nullptr, rates.data(),
-                        count};
+  return {order.data(), bound, resets ? resets->data() : nullptr, nullptr, count};
+}
+
+nb::tuple epoch(TrainerHolder& self, const SamplesHolder& holder, Indices order, Indices bounds,
+                std::optional<Array<const uint8_t, 1>> resets, std::optional<FloatsOut> state,
+                Array<const double, 1> rates, double limit) {
+  Network& net = nb::cast<Network&>(self.owner);
+  const Samples& s = holder.samples;
+  require_samples(net, holder, &self.loss);
+  State<float> carried{};
+  Batches batches = checked_batches(net, s, order, bounds, resets, state, &carried);
+  require(static_cast<int64_t>(rates.shape(0)) == batches.count, "rates: one for each batch");
+  batches.rates = rates.data();
   const EpochResult r = run(
       net, [&](StopFlag* stop) { return self.trainer.epoch(s, batches, carried, limit, stop); });
   raise_if_stopped(r.status);
@@ -543,6 +552,24 @@ void bind_network(nb::module_& m) {
             return r.loss;
           },
           "samples"_a, "batch_size"_a, "loss"_a, "state"_a.none().noconvert())
+      .def(
+          "evaluate_batches",
+          [](Network& net, const SamplesHolder& holder, Indices order, Indices bounds,
+             std::optional<Array<const uint8_t, 1>> resets, std::optional<FloatsOut> state,
+             const LossRow& loss) {
+            const LossOptions options = loss_options(net, loss);
+            require_samples(net, holder, &options);
+            State<float> carried{};
+            const Batches batches =
+                checked_batches(net, holder.samples, order, bounds, resets, state, &carried);
+            const EpochResult r = run(net, [&](StopFlag* stop) {
+              return evaluate(&net, holder.samples, batches, options, carried, stop);
+            });
+            raise_if_stopped(r.status);
+            return r.loss;
+          },
+          "samples"_a, "order"_a.noconvert(), "bounds"_a.noconvert(), "resets"_a.none().noconvert(),
+          "state"_a.none().noconvert(), "loss"_a)
       .def(
           "observe",
           [](Network& net, const SamplesHolder& holder, int64_t batch_size,

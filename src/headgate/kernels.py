@@ -172,6 +172,13 @@ def _lower_stack(stack: Recurrent, source: int, add: Callable[..., int]) -> int:
     return source
 
 
+def _row_floats(row: dict[str, Any]) -> int:
+    size = int(row.get("size", 0))
+    if row["kind"] != "recurrent":
+        return size
+    return size * (1 + bool(row["bidirectional"])) * 6  # gates and states
+
+
 def _layer_name(stack: Recurrent, k: int) -> str:
     return f"{stack.name}.l{k}"  # with a dot, so that it is no layer's name in the spec
 
@@ -192,6 +199,11 @@ class Engine:
         if sizes != engine_sizes:  # a layer's two descriptions differ: a bug, not bad input
             raise AssertionError("spec and engine disagree about the parameters")
         self.bounds = np.cumsum([0, *sizes])
+        # what a row of a batch takes in the workspace, about
+        self.row_floats = spec.input_size + sum(map(_row_floats, self.rows)) + self.output_size
+        both = any(row.get("bidirectional") for row in self.rows)
+        # whether a sequence can be run piece after piece, the state going on
+        self.cuts = not (self.pooled or both or self.rows[-1]["kind"] == "crf")
 
     def row_of(self, layer: LayerSpec, k: int = 0) -> int:
         """Which row of the engine computes ``layer``, or layer ``k`` of a recurrent stack."""

@@ -24,8 +24,9 @@ from .stream import Stream
 from .tagging import Finish, Tagging
 from .training.callbacks import Callback
 from .training.callbacks import early_stopping as stop_early
+from .training.evaluation import Evaluation, batch_of
 from .training.history import History
-from .training.loop import EVALUATION_BATCH, run_epochs
+from .training.loop import run_epochs
 from .training.losses import LOSSES_OF_TASKS, Loss
 from .training.options import FitOptions
 from .training.sources import Chunks, Source, Table, is_chunks
@@ -417,7 +418,7 @@ class Network(Observable, Tagging):
         *,
         lengths: Any = None,
         state: Any = None,
-        batch_size: int = EVALUATION_BATCH,
+        batch_size: int | None = None,
         return_state: bool = False,
     ) -> Any:
         """Predictions: (N, T, O) for ``readout="every"``, (N, O) for the others; float32.
@@ -430,10 +431,11 @@ class Network(Observable, Tagging):
         Args:
             X, lengths: as in :meth:`fit`.
             state: (L, N, H) to start from; zeros by default.
-            batch_size: samples at once; no influence on the result.
+            batch_size: samples at once, 256 or as many as 256 MB hold; no influence on the result.
             return_state: also return the state after each sample's last step.
         """
-        check_size("batch_size", batch_size, maximum=1 << 31)
+        if batch_size is not None:
+            check_size("batch_size", batch_size, maximum=1 << 31)
         finish = self._marginals if self.spec.task == "tagging" else None
         if lengths is None and state is None and not return_state and finish is None:
             out = self._predict_dense(X, batch_size)
@@ -447,12 +449,13 @@ class Network(Observable, Tagging):
         finish: Finish | None,
         lengths: Any = None,
         state: Any = None,
-        batch_size: int = EVALUATION_BATCH,
+        batch_size: int | None = None,
         return_state: bool = False,
     ) -> Any:
         """What the engine predicts, ``finish``ed sequence by sequence and in the shape of X."""
         table = checked_table(self.spec, X, None, lengths)
         samples = table.to_engine()  # checked before anything is sized by it
+        batch_size = batch_size or batch_of(self._engine, int(np.max(table.lengths)))
         n = len(table)
         every, outputs = not self.spec.pooled, self.spec.output_size
         first: Any = (
@@ -487,7 +490,7 @@ class Network(Observable, Tagging):
             result = made.reshape(n, -1, *made.shape[1:])
         return (result, self._unflatten(state_out)) if state_out is not None else result
 
-    def _predict_dense(self, X: Any, batch_size: int) -> Float32 | None:
+    def _predict_dense(self, X: Any, batch_size: int | None) -> Float32 | None:
         """Predictions for an array that is as the engine wants it, or None: microseconds count."""
         if not isinstance(X, np.ndarray) or isinstance(X, np.ma.MaskedArray):
             return None
@@ -495,6 +498,7 @@ class Network(Observable, Tagging):
             return None
         if not X.flags.c_contiguous or self._engine.dense_input != X.shape[2]:
             return None
+        batch_size = batch_size or batch_of(self._engine, X.shape[1])
         pooled = self._engine.pooled
         out = np.empty((len(X), 1 if pooled else X.shape[1], self._engine.output_size), np.float32)
         if not self._engine.raw.predict_dense(X, batch_size, out):
@@ -513,7 +517,7 @@ class Network(Observable, Tagging):
         label_smoothing: float = 0.0,
         ignore_index: int | None = None,
         state: Any = None,
-        batch_size: int = EVALUATION_BATCH,
+        batch_size: int | None = None,
     ) -> float:
         """Mean loss over all targets, without learning.
 
@@ -528,9 +532,13 @@ class Network(Observable, Tagging):
             ignore_index=ignore_index,
         )
         table = checked_table(self.spec, X, Y, lengths, measured)
-        check_size("batch_size", batch_size, maximum=1 << 31)
+        if batch_size is None and state is None:
+            return Evaluation(self._engine, table, measured.engine_row()).loss()
+        if batch_size is not None:
+            check_size("batch_size", batch_size, maximum=1 << 31)
         state_in = None if state is None else self._flatten(state, len(table))
         samples = table.to_engine()
+        batch_size = batch_size or batch_of(self._engine, int(np.max(table.lengths)))
         row = measured.engine_row()
         return float(self._engine.raw.evaluate(samples, batch_size, row, state_in))
 

@@ -31,7 +31,7 @@ class Tagging:
         finish: Finish | None,
         lengths: Any = None,
         state: Any = None,
-        batch_size: int = 0,
+        batch_size: int | None = None,
         return_state: bool = False,
     ) -> Any:
         raise NotImplementedError

@@ -15,6 +15,7 @@ from ..data.samples import SampleTable
 from ..errors import DivergenceError, InputError
 from ..kernels import Engine, make_trainer
 from .callbacks import Callback, CallbackEnv, EarlyStopException
+from .evaluation import Evaluation
 from .history import History
 from .options import FitOptions
 from .progress import Progress
@@ -25,7 +26,6 @@ Float32 = npt.NDArray[np.float32]
 
 # A loss this many times the larger of the first one and that of predicting zeros is no training.
 DIVERGENCE_FACTOR = 1e4
-EVALUATION_BATCH = 256
 
 
 def _diverged(options: FitOptions, epoch: int, update: int, loss: float) -> DivergenceError:
@@ -66,8 +66,9 @@ def run_epochs(
         KeyboardInterrupt: Ctrl-C; the weights are those after the last whole update.
     """
     history = History() if history is None else history
-    checks = validation.to_engine() if validation is not None else None
     loss_options = options.loss_options()
+    row = loss_options.engine_row()
+    checks = None if validation is None else Evaluation(engine, validation, row)
     trainer = make_trainer(
         engine,
         optimizer=options.optimizer,
@@ -75,13 +76,9 @@ def run_epochs(
         weight_decay=float(options.weight_decay),
         clip_norm=float(options.clip_norm or 0.0),
         clip_value=float(options.clip_value or 0.0),
-        loss=loss_options.engine_row(),
+        loss=row,
         seed=seed,
     )
-
-    def measured(samples: Any) -> float:
-        row = loss_options.engine_row()
-        return float(engine.raw.evaluate(samples, EVALUATION_BATCH, row, None))
 
     carried = state
     table = source.first.table
@@ -89,8 +86,8 @@ def run_epochs(
     plateau = Plateau(options.plateau_factor, options.plateau_patience)
     warmed_up = math.ceil(options.warmup_epochs)
     rng = np.random.default_rng(seed)
-    first = table.take(slice(0, options.batch_size)).to_engine()
-    first_loss = measured(first)
+    first = Evaluation(engine, table.take(slice(0, options.batch_size)), row)
+    first_loss = first.loss()
     if not math.isfinite(first_loss):
         raise _diverged(options, 0, 0, first_loss)
     of_zeros = loss_options.of_zero_outputs(table, engine.output_size)
@@ -126,7 +123,7 @@ def run_epochs(
                 loss = total / weight if weight else 0.0
                 losses.append(loss)
                 if checks is not None:
-                    val_losses.append(measured(checks))
+                    val_losses.append(checks.loss())
                     if best is not None:
                         best.offer(val_losses[-1], engine, state)
                 if options.schedule == "plateau" and epoch >= warmed_up:
@@ -147,7 +144,7 @@ def run_epochs(
         history.stopped_early = True
     else:
         # The last update has no later loss that would show what it did.
-        last_loss = measured(first)
+        last_loss = first.loss()
         if not last_loss <= limit:
             trainer.restore(carried)
             raise _diverged(options, len(losses) - 1, updates, last_loss)
