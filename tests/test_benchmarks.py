@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import bench
 import jobs
 import shapes
+import text_scores
 from harness import Entry
 from tables import duration, table, verdict
 
@@ -131,3 +132,14 @@ def test_only_names_parts_in_their_order() -> None:
     assert bench.names_of("wheel,grid") == ["grid", "wheel"]
     with pytest.raises(Exception, match="unknown: \\['gird'\\]; known are: sine"):
         bench.names_of("gird")
+
+
+def test_a_row_says_whether_the_baseline_is_beaten() -> None:
+    job = text_scores.Job(lambda seed: results[seed], "%", None, 10, "counting", margin=8)
+    results = [text_scores.Result(80.0, 9.0, 71.0), text_scores.Result(81.0, 10.0, 72.0)]
+    row = text_scores.line("some", job, results)
+    assert "80.500 +- 0.500 %" in row
+    assert row.endswith("9.5 s (at most 10)  counting 71.500, beaten by 9.000: reached")
+    assert text_scores.line("some", job, [results[0]._replace(baseline=73.0)]).endswith("MISSED")
+    absent = text_scores.line("some", job, [results[0]._replace(baseline=None)])
+    assert absent.endswith("counting: not measured, a library is missing")
