@@ -192,7 +192,8 @@ class Engine:
         tokens = max((columns.stop for columns in spec.token_columns.values()), default=0)
         self.raw = _engine.Network(spec.input_size, tokens, self.rows, output=output)
         self.output_size, self.pooled = spec.output_size, spec.pooled
-        self.dense_input = 0 if spec.token_inputs else spec.input_size  # 0: not by values alone
+        # 0: not by values alone, or not row by row
+        self.dense_input = 0 if spec.token_inputs or spec.task == "tagging" else spec.input_size
         self.shapes = spec.parameter_shapes()
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         engine_sizes = [int(np.prod(segment[2])) for segment in self.raw.segments()]
@@ -201,6 +202,8 @@ class Engine:
         self.bounds = np.cumsum([0, *sizes])
         # what a row of a batch takes in the workspace, about
         self.row_floats = spec.input_size + sum(map(_row_floats, self.rows)) + self.output_size
+        # steps of samples of which any usual number fits into memory at once
+        self.short = (1 << 17) // self.row_floats
         both = any(row.get("bidirectional") for row in self.rows)
         # whether a sequence can be run piece after piece, the state going on
         self.cuts = not (self.pooled or both or self.rows[-1]["kind"] == "crf")

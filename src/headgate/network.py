@@ -24,7 +24,7 @@ from .stream import Stream
 from .tagging import Finish, Tagging
 from .training.callbacks import Callback
 from .training.callbacks import early_stopping as stop_early
-from .training.evaluation import Evaluation, batch_of
+from .training.evaluation import BATCH, Evaluation, batch_of
 from .training.history import History
 from .training.loop import run_epochs
 from .training.losses import LOSSES_OF_TASKS, Loss
@@ -436,11 +436,11 @@ class Network(Observable, Tagging):
         """
         if batch_size is not None:
             check_size("batch_size", batch_size, maximum=1 << 31)
-        finish = self._marginals if self.spec.task == "tagging" else None
-        if lengths is None and state is None and not return_state and finish is None:
+        if lengths is None and state is None and not return_state:
             out = self._predict_dense(X, batch_size)
             if out is not None:
                 return out
+        finish = self._marginals if self.spec.task == "tagging" else None
         return self._outputs(X, finish, lengths, state, batch_size, return_state)
 
     def _outputs(
@@ -498,7 +498,9 @@ class Network(Observable, Tagging):
             return None
         if not X.flags.c_contiguous or self._engine.dense_input != X.shape[2]:
             return None
-        batch_size = batch_size or batch_of(self._engine, X.shape[1])
+        if batch_size is None:  # a look at one number where samples are as short as usual
+            short = X.shape[1] <= self._engine.short
+            batch_size = BATCH if short else batch_of(self._engine, X.shape[1])
         pooled = self._engine.pooled
         out = np.empty((len(X), 1 if pooled else X.shape[1], self._engine.output_size), np.float32)
         if not self._engine.raw.predict_dense(X, batch_size, out):
