@@ -44,6 +44,7 @@ from shapes import (
     variants,
 )
 from tables import duration, table, verdict
+from text_section import training_on_text
 
 IMPORT_TARGET_MS, WHEEL_TARGET_MB = 30, 3
 
@@ -257,6 +258,7 @@ SECTIONS: dict[str, Callable[[Bench], tuple[Any, bool]]] = {
     "grid": training_grid,
     "variants": variants,
     "inference": inference_grid,
+    "text": training_on_text,
     "random": random_shapes,
 }
 NAMES = (*JOBS, *SECTIONS, "imports", "wheel")

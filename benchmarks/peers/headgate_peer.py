@@ -8,6 +8,7 @@ from typing import Any
 
 import jobs
 import numpy as np
+import text_jobs
 
 from peers.common import Peer, Result, serve, stopwatch, threads, time_calls
 
@@ -26,6 +27,8 @@ class HeadgatePeer(Peer):
             "windows": self.windows,
             "step": self.step,
             "inference": self.inference,
+            "sentences": self.sentences,
+            "characters": self.characters,
         }
 
     def sine(self, epochs: int = jobs.SINE_EPOCHS, repeat: int = 1) -> Result:
@@ -137,6 +140,70 @@ class HeadgatePeer(Peer):
         times = time_calls(lambda: net.predict(x))
         error = jobs.inference_error(net.predict(x), size)
         return {"seconds": times, "max_error": error, "how": "Network.predict"}
+
+    # -- text ----------------------------------------------------------------------------------
+
+    def sentences(self, repeat: int = 1) -> Result:
+        """Seconds of epochs, after one that warms up."""
+        job = text_jobs.sentences()
+        net = self.headgate.Network(
+            vocabulary=job.vocabulary,
+            embedding_size=text_jobs.SENTENCE_EMBEDDING,
+            hidden_size=text_jobs.SENTENCE_HIDDEN,
+            bidirectional=True,
+            readout="last",
+            output_size=2,
+            task="classification",
+            seed=0,
+        )
+        net.load_state_dict(text_jobs.sentence_weights())
+        ends: list[float] = []
+        history = net.fit(
+            job.tokens,
+            job.labels,
+            epochs=1 + repeat,
+            batch_size=text_jobs.SENTENCE_BATCH,
+            shuffle=False,
+            optimizer="adam",
+            learning_rate=text_jobs.SENTENCE_RATE,
+            callbacks=[lambda env: ends.append(perf_counter())],
+        )
+        return {
+            "seconds": np.diff(ends).tolist(),
+            "losses": [float(loss) for loss in history.loss[:2]],
+            "how": "Network.fit",
+        }
+
+    def characters(self, repeat: int = 1) -> Result:
+        """Seconds of epochs of some updates; the state is carried, gradients stop between them."""
+        job = text_jobs.characters()
+        net = self.headgate.Network(
+            vocabulary=job.vocabulary,
+            embedding_size=text_jobs.CHARACTER_EMBEDDING,
+            hidden_size=text_jobs.CHARACTER_HIDDEN,
+            readout="every",
+            output_size=job.vocabulary,
+            task="classification",
+            seed=0,
+        )
+        net.load_state_dict(text_jobs.character_weights())
+        ends: list[float] = []
+        history = net.fit(
+            job.x.reshape(-1, text_jobs.CHARACTER_STEPS),
+            job.y.reshape(-1, text_jobs.CHARACTER_STEPS),
+            epochs=1 + repeat,
+            batch_size=text_jobs.CHARACTER_ROWS,
+            shuffle=False,
+            stateful=True,
+            optimizer="adam",
+            learning_rate=text_jobs.CHARACTER_RATE,
+            callbacks=[lambda env: ends.append(perf_counter())],
+        )
+        return {
+            "seconds": np.diff(ends).tolist(),
+            "losses": [float(loss) for loss in history.loss[:2]],
+            "how": "Network.fit",
+        }
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Any
 
 import jobs
+import text_jobs
 
 from peers.common import (
     Peer,
@@ -43,6 +44,8 @@ class TorchPeer(Peer):
             "step": self.step,
             "peak": self.peak,
             "inference": self.inference,
+            "sentences": self.sentences,
+            "characters": self.characters,
         }
         self.adam: dict[str, str] = {}
 
@@ -225,6 +228,115 @@ class TorchPeer(Peer):
             outputs = gru(steps)[0].transpose(0, 1).numpy()
         error = jobs.inference_error(outputs, size)
         return {"seconds": times, "max_error": error, "how": "nn.GRU"}
+
+    # -- text ----------------------------------------------------------------------------------
+
+    def text_model(self, weights: jobs.Weights, bidirectional: bool) -> Any:
+        """nn.Embedding, nn.GRU and nn.Linear, and one optimiser for all."""
+        torch, nn = self.torch, self.torch.nn
+        vocabulary, size = weights["embedding.weight"].shape
+        hidden = weights["gru.weight_hh_l0"].shape[1]
+        outputs, width = weights["head.weight"].shape
+        model = nn.ModuleDict(
+            {
+                "embedding": nn.Embedding(vocabulary, size),
+                "gru": nn.GRU(size, hidden, bidirectional=bidirectional),
+                "head": nn.Linear(width, outputs),
+            }
+        )
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        return model
+
+    def sentences(self, repeat: int = 1) -> Result:
+        """Seconds of epochs over packed sequences, after one that warms up.
+
+        Batches are packed before the clock starts, longest sentence first; tokens are looked up
+        in the packed data, so that no padding is computed.
+        """
+        torch, job = self.torch, text_jobs.sentences()
+        rnn = torch.nn.utils.rnn
+        model = self.text_model(text_jobs.sentence_weights(), bidirectional=True)
+        embedding, gru, head = model["embedding"], model["gru"], model["head"]
+        batches = []
+        for begin in range(0, len(job.tokens), text_jobs.SENTENCE_BATCH):
+            rows = range(begin, min(begin + text_jobs.SENTENCE_BATCH, len(job.tokens)))
+            order = sorted(rows, key=lambda k: -len(job.tokens[k]))
+            packed = rnn.pack_sequence([torch.from_numpy(job.tokens[k]) for k in order])
+            batches.append((packed, torch.from_numpy(job.labels[order]), len(order)))
+
+        def epoch(optimizer: Any, some: Any) -> float:
+            total = torch.zeros(())
+            for packed, labels, count in some:
+                _, last = gru(rnn.PackedSequence(embedding(packed.data), packed.batch_sizes))
+                scores = head(torch.cat((last[0], last[1]), 1))
+                loss = torch.nn.functional.cross_entropy(scores, labels)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                total += loss.detach() * count
+            return float(total)
+
+        adam = self.quickest_adam(
+            "sentences", model, text_jobs.SENTENCE_RATE, lambda o: epoch(o, batches[:20])
+        )
+        model.load_state_dict(self.text_model(text_jobs.sentence_weights(), True).state_dict())
+        optimizer = torch.optim.Adam(model.parameters(), text_jobs.SENTENCE_RATE, **ADAM[adam])
+        ran = [stopwatch(lambda: epoch(optimizer, batches)) for _ in range(1 + repeat)]
+        return {
+            "seconds": [seconds for seconds, _ in ran[1:]],
+            "losses": [total / len(job.labels) for _, total in ran[:2]],
+            "how": f"packed nn.GRU, Adam ({adam})",
+        }
+
+    def characters(self, repeat: int = 1) -> Result:
+        """Seconds of epochs of some updates; the state is carried, gradients stop between them."""
+        torch, job = self.torch, text_jobs.characters()
+        model = self.text_model(text_jobs.character_weights(), bidirectional=False)
+        embedding, gru, head = model["embedding"], model["gru"], model["head"]
+        batches = [
+            tuple(torch.from_numpy(values.T.copy()) for values in pair)
+            for pair in zip(job.x, job.y, strict=True)
+        ]
+        states = [torch.zeros(1, text_jobs.CHARACTER_ROWS, text_jobs.CHARACTER_HIDDEN)]
+
+        def epoch(optimizer: Any, some: Any) -> float:
+            total, state = torch.zeros(()), states[0]
+            for x, y in some:
+                hidden, state = gru(embedding(x), state)
+                scores = head(hidden).flatten(0, 1)
+                loss = torch.nn.functional.cross_entropy(scores, y.flatten())
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                state = state.detach()
+                total += loss.detach()
+            states[0] = state
+            return float(total) / len(some)
+
+        adam = self.quickest_adam(
+            "characters", model, text_jobs.CHARACTER_RATE, lambda o: epoch(o, batches[:2])
+        )
+        model.load_state_dict(self.text_model(text_jobs.character_weights(), False).state_dict())
+        states[0] = torch.zeros_like(states[0])
+        optimizer = torch.optim.Adam(model.parameters(), text_jobs.CHARACTER_RATE, **ADAM[adam])
+        ran = [stopwatch(lambda: epoch(optimizer, batches)) for _ in range(1 + repeat)]
+        return {
+            "seconds": [seconds for seconds, _ in ran[1:]],
+            "losses": [loss for _, loss in ran[:2]],
+            "how": f"nn.GRU, Adam ({adam})",
+        }
+
+    def quickest_adam(self, job: str, model: Any, rate: float, train: Any) -> str:
+        """The quickest Adam for a model: ``train(optimizer)`` makes a short trial."""
+        if job not in self.adam:
+            trials = {
+                name: (
+                    lambda how=how: train(self.torch.optim.Adam(model.parameters(), rate, **how))
+                )
+                for name, how in ADAM.items()
+            }
+            self.adam[job] = quickest(trials)
+        return self.adam[job]
 
 
 if __name__ == "__main__":
