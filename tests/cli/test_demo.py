@@ -1,4 +1,4 @@
-"""headgate demo: three files, honest figures, and quick."""
+"""headgate demo: its files, honest figures, and quick."""
 
 import numpy as np
 import polars as pl
@@ -6,7 +6,7 @@ import pytest
 
 import headgate as hg
 from headgate.cli import main
-from headgate.cli.demo import SEEDS, sine_job, sine_series
+from headgate.cli.demo import PROMPT, SEEDS, sine_job, sine_series
 from headgate.data.sunspots import SUNSPOTS
 
 
@@ -19,7 +19,7 @@ def done(tmp_path_factory):
 
 def test_demo_writes_its_files(done):
     names = sorted(p.name for p in done.iterdir())
-    assert names == ["forecast.csv", "forecast.png", "model.safetensors"]
+    assert names == ["forecast.csv", "forecast.png", "language.safetensors", "model.safetensors"]
     frame = pl.read_csv(done / "forecast.csv")
     assert frame["year"].to_list() == list(range(2009, 2020))
     assert frame.columns[1:4] == ["headgate", "headgate-lo-80", "headgate-hi-80"]
@@ -27,6 +27,7 @@ def test_demo_writes_its_files(done):
     assert 2011 <= frame["year"][frame["headgate"].arg_max()] <= 2015
     assert (done / "forecast.png").read_bytes().startswith(b"\x89PNG")
     assert hg.load(done / "model.safetensors").horizon_ == 11
+    assert hg.load(done / "language.safetensors").next(PROMPT, 1)[0][0] == "去"
 
 
 def test_demo_says_what_it_measured(tmp_path, capsys, monkeypatch):
@@ -36,7 +37,9 @@ def test_demo_says_what_it_measured(tmp_path, capsys, monkeypatch):
     assert err == ""
     assert [line.split()[0] for line in said.splitlines() if "demo/" in line] == [
         "demo/forecast.csv", "demo/forecast.png", "demo/model.safetensors",
+        "demo/language.safetensors",
     ]  # fmt: skip
+    assert "\n今天阳光明媚,我决定去" in said
     rows = {line.split("  ")[0]: line for line in said.splitlines()}
     assert {"GRU", "MLP", "headgate", "naive (last value)", "naive, 11 steps back"} <= set(rows)
 

@@ -1,4 +1,4 @@
-"""``headgate demo``: a sine that a GRU continues by itself, and the sunspots 11 years ahead.
+"""``headgate demo``: a sine that a GRU continues, the sunspots 11 years ahead, the next word.
 
 The sine is a usual first exercise for a GRU. 1,000 noisy points of five periods; the first 800
 are cut into 38 runs of 20 inputs and the values one step later; batch 1, Adam 5e-4, 150 epochs,
@@ -7,6 +7,8 @@ steps on its own predictions. A plain network without memory (MLP) is trained al
 comparison. Each starts from five seeds, and the one with the lowest *training* loss is kept:
 where a roll-out ends up depends on the first weights, and the training loss is all that one may
 choose by.
+
+The next word is that of a Chinese sentence, foreseen by a language model of a few lines.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ from ..data.sunspots import SUNSPOTS
 from ..files import write_beside_and_rename
 from ..models.backtest import Backtest
 from ..models.forecaster import GRUForecaster
+from ..models.language_model import LanguageModel
 from ..network import Network
 from ..spec import NetworkSpec
+from .demo_lines import LINES
 from .forecasting import coverage_line, describe
 from .output import backtest_table, console, csv_bytes, make_folder, working
 
@@ -35,6 +39,7 @@ Float32 = npt.NDArray[np.float32]
 STEPS = 199  # of the roll-out
 SEEDS = range(5)
 CYCLE = 11  # years ahead, and years of a usual solar cycle
+PROMPT = "今天阳光明媚,我决定"
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Run:
 
 
 def run_demo(out: Path) -> None:
-    """Do both jobs, print what was measured, write forecast.csv, forecast.png and the model."""
+    """Do all three, print what was measured, write forecast.csv, forecast.png and the models."""
     folder = make_folder(out)
     show = console()
     with working("a noisy sine"):
@@ -60,14 +65,19 @@ def run_demo(out: Path) -> None:
         forecaster.fit(series)
         backtest = forecaster.backtest(series)
     _say_sunspots(forecaster, backtest)
+    with working("the next word"):
+        language = LanguageModel(hidden_size=64, epochs=100, progress=False).fit(LINES)
+    _say_next(language)
     write_beside_and_rename(folder / "forecast.csv", csv_bytes(forecaster.predict()))
     _draw(folder / "forecast.png", truth, runs, forecaster, backtest)
     forecaster.save(folder / "model.safetensors")
+    language.save(folder / "language.safetensors")
     show.print("\nwritten:")
     for name, what in (
         ("forecast.csv", "the sunspots of 2009 to 2019 with their 80 and 95 % bands"),
         ("forecast.png", "both pictures"),
         ("model.safetensors", "the model, for headgate info and headgate predict"),
+        ("language.safetensors", "the language model, for headgate text next and generate"),
     ):
         show.print(f"  {folder / name}  {what}")
 
@@ -152,6 +162,16 @@ def _say_sunspots(forecaster: GRUForecaster, backtest: Backtest) -> None:
     show.print(backtest_table(backtest))
     show.print(f"\n{backtest.verdict()}")
     show.print(coverage_line(backtest))
+
+
+def _say_next(language: LanguageModel) -> None:
+    show = console()
+    likeliest = ", ".join(f"{token} {p:.0%}" for token, p in language.next(PROMPT, 3))
+    show.print(
+        f"\n3. The next word, learned from {len(LINES)} lines in {language.seconds_:.1f} s:\n\n"
+        f"{PROMPT} ...  {likeliest}\n"
+        f"{PROMPT}{language.generate(PROMPT, 20, temperature=0)}"
+    )
 
 
 def _draw(

@@ -1,4 +1,4 @@
-"""A few lines of Chinese, written for the demo, that a language model learns by heart and a bit."""
+"""A few lines of Chinese, written for the demo, for a language model to learn from."""
 
 LINES = """\
 今天阳光明媚，我决定去公园散步。
