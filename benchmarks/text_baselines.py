@@ -17,7 +17,7 @@ from headgate.data.tagged_files import Sentences, read_sentences
 from headgate.models.spans import span_f1
 
 DATA = Path(os.environ.get("HEADGATE_DATA", "../shared/data"))
-C1, C2 = 0.01, 0.01  # weights of the L1 and L2 penalties
+C1, C2 = 0.0, 0.01  # weights of the L1 and L2 penalties
 ITERATIONS = 100  # python-crfsuite's L-BFGS
 
 
