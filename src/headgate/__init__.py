@@ -64,6 +64,7 @@ _HOMES = {
     "models.sequences": ("SequenceClassifier", "SequenceRegressor"),
     "models.language_model": ("LanguageModel",),
     "models.tagger": ("SequenceTagger",),
+    "models.text_classifier": ("TextClassifier",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("reference", "gate_layout")
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from .models.sequences import SequenceClassifier as SequenceClassifier
     from .models.sequences import SequenceRegressor as SequenceRegressor
     from .models.tagger import SequenceTagger as SequenceTagger
+    from .models.text_classifier import TextClassifier as TextClassifier
     from .network import Network as Network
     from .spec import CRF as CRF
     from .spec import GRU as GRU

@@ -17,6 +17,7 @@ ESTIMATORS = {
     "SequenceRegressor": "sequences",
     "LanguageModel": "language_model",
     "SequenceTagger": "tagger",
+    "TextClassifier": "text_classifier",
 }
 
 

@@ -122,6 +122,7 @@ class Training:
         epochs, batch_size, learning_rate: of each; see :func:`epochs_for`.
         validation_fraction: member k holds out part k of ``1 / validation_fraction`` parts.
         early_stopping: whether anything is held out, and the best epoch kept.
+        keep_best: False keeps the last epoch and only measures what is held out.
         patience: epochs without a better validation loss before training ends; None for never.
         options: more of ``Network.fit``: class_weights, label_smoothing, weight_decay, ...
         progress: True, False or "auto".
@@ -134,6 +135,7 @@ class Training:
     learning_rate: float = 2e-3
     validation_fraction: float = 0.1
     early_stopping: bool = True
+    keep_best: bool = True
     patience: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     progress: bool | str = "auto"
@@ -249,7 +251,7 @@ def _fit(
     callbacks: Sequence[Callback],
 ) -> History:
     patience = None
-    if validation is not None and training.early_stopping:
+    if validation is not None and training.early_stopping and training.keep_best:
         # The rate falls to zero, so that late epochs are worth waiting for: no early end.
         patience = training.patience or max(training.epochs, 1)
     scores: list[float] = []

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 
 from ..checks import as_number, check_flags, check_rate, check_size, shown
+from ..data.cleaning import Cleaning
 from ..data.samples import SampleTable
 from ..errors import InputError, ModelFileError
 from ..model_file import ModelFile, save_model
@@ -248,6 +249,8 @@ class NeuralEstimator(Estimator):
             parameters = dict(shared["parameters"])
             if isinstance(parameters.get("class_weight"), list):
                 parameters["class_weight"] = dict(parameters["class_weight"])
+            if isinstance(parameters.get("cleaning"), dict):
+                parameters["cleaning"] = Cleaning.from_dict(parameters["cleaning"])
             model = cls(**parameters)
             model.check_parameters()
             model.parameters_ = model.get_params()
@@ -332,6 +335,8 @@ def _as_json(parameters: Mapping[str, Any]) -> dict[str, Any]:
     into texts, as pairs."""
 
     def plain(value: Any) -> Any:
+        if isinstance(value, Cleaning):
+            return value.to_dict()
         if isinstance(value, Mapping):
             return [[plain(key), plain(item)] for key, item in value.items()]
         if isinstance(value, (list, tuple)):
