@@ -14,7 +14,18 @@ from ..checks import check_flags, check_size
 from ..data.samples import SampleTable
 from ..data.sequences import Ragged, as_sequences
 from ..errors import InputError
-from ..layer_specs import GRU, Concat, Dense, Dropout, InputSpec, LayerSpec, Max, Mean
+from ..layer_specs import (
+    GRU,
+    Concat,
+    Dense,
+    Dropout,
+    InputSpec,
+    Last,
+    LayerSpec,
+    Max,
+    Mean,
+    ReadOut,
+)
 from ..spec import NetworkSpec
 from ..training.callbacks import Callback
 from .members import Part, Score
@@ -26,7 +37,10 @@ RATE = 5e-3  # of learning
 # Updates of each network: one for so many values, but between these; many sequences ask for more.
 VALUES, UPDATES = 8, (50, 800)
 EPOCHS = (20, 120)  # least and most
-WARPABLE = 16  # steps: shorter sequences have no speed that could change
+WARPABLE = 8  # steps: shorter sequences have no speed that could change
+# From so many sequences on the last state is read too. In cross-validation it took away a third of
+# the errors on 270 vowels, and added a quarter to those on 50 gestures.
+READS_LAST = 150
 ENOUGH = 800  # samples: fewer are joined by altered copies up to so many
 MOST_COPIES = 15
 
@@ -34,7 +48,8 @@ MOST_COPIES = 15
 class SequenceEstimator(NeuralEstimator):
     """What both share: reading sequences, and the network.
 
-    Bidirectional GRUs with the largest and the mean state over time side by side before the head.
+    Bidirectional GRUs with the largest, the mean and, where there are enough sequences, the last
+    state over time side by side before the head.
     """
 
     reading_: Reading
@@ -52,7 +67,7 @@ class SequenceEstimator(NeuralEstimator):
         check_size("max_steps", given["max_steps"], maximum=1 << 16)
         check_flags(augment=given.get("augment", False))
 
-    def _spec(self, width: int, outputs: int, task: str) -> NetworkSpec:
+    def _spec(self, width: int, outputs: int, task: str, reads_last: bool) -> NetworkSpec:
         given = self.get_params()
         layers: list[LayerSpec] = []
         last = "x"
@@ -68,8 +83,10 @@ class SequenceEstimator(NeuralEstimator):
                 bidirectional=True, **deep,
             )
         )  # fmt: skip
-        layers += [Max("max", ("gru",)), Mean("mean", ("gru",)), Concat("both", ("max", "mean"))]
-        last = "both"
+        read: list[ReadOut] = [Max("max", ("gru",)), Mean("mean", ("gru",))]
+        read += [Last("last", ("gru",))] if reads_last else []
+        layers += [*read, Concat("read", tuple(layer.name for layer in read))]
+        last = "read"
         if given["dropout"]:
             layers.append(Dropout("dropout", (last,), rate=given["dropout"]))
             last = "dropout"
@@ -107,7 +124,7 @@ class SequenceEstimator(NeuralEstimator):
         if validation is not None:
             held = with_targets(reading.table(validation[0]), validation[1])
         self.train(
-            self._spec(reading.width, outputs, task),
+            self._spec(reading.width, outputs, task, len(given) >= READS_LAST),
             table,
             training,
             labels=labels,
