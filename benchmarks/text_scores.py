@@ -24,7 +24,8 @@ from text_baselines import crf_f1
 import headgate as hg
 from headgate.data.sequence_files import read_sequences
 from headgate.data.tagged_files import read_sentences
-from headgate.models.baselines import majority_tags
+from headgate.data.text_files import read_texts
+from headgate.models.baselines import linear_text, majority_tags
 from headgate.models.spans import token_accuracy
 
 DATA = Path(os.environ.get("HEADGATE_DATA", "../shared/data"))
@@ -87,6 +88,85 @@ def sequences(folder: str, name: str, seed: int) -> Result:
     return Result(100 * model.score(test.values, test.labels), seconds)
 
 
+# -- texts --------------------------------------------------------------------------------------
+
+
+class Split(NamedTuple):
+    """Texts and labels to learn from, and the test part."""
+
+    texts: list[str]
+    labels: list[str]
+    test: list[str]
+    truth: list[str]
+
+
+def tenth(*names: str, **options: Any) -> Callable[[], Split]:
+    """Every tenth text of files without a split of their own is for the test."""
+
+    def read() -> Split:
+        found = read_texts([DATA / name for name in names], **options)
+        assert found.labels is not None
+        rows = list(zip(found.texts, found.labels, found.positions, strict=True))
+        learned = [row for row in rows if row[2] % 10]
+        test = [row for row in rows if row[2] % 10 == 0]
+        return Split(
+            [row[0] for row in learned], [row[1] for row in learned],
+            [row[0] for row in test], [row[1] for row in test],
+        )  # fmt: skip
+
+    return read
+
+
+def own_split(train: str, test: str, **options: Any) -> Callable[[], Split]:
+    """The split that a data set comes with."""
+
+    def read() -> Split:
+        learned, held = (read_texts([DATA / name], **options) for name in (train, test))
+        assert learned.labels is not None
+        assert held.labels is not None
+        return Split(learned.texts, learned.labels, held.texts, held.labels)
+
+    return read
+
+
+def texts(read: Callable[[], Split], seed: int) -> Result:
+    """Texts of classes, beside TF-IDF with logistic regression (one-hot letters for DNA)."""
+    split = read()
+    model = hg.TextClassifier(seed=seed, progress=False)
+    seconds = timed(lambda: model.fit(split.texts, split.labels))
+    linear = linear_text(split.texts, split.labels, split.test)
+    assert linear is not None
+    hits = [ours == theirs for ours, theirs in zip(linear[1], split.truth, strict=True)]
+    return Result(100 * model.score(split.test, split.truth), seconds, 100 * sum(hits) / len(hits))
+
+
+def text_job(read: Callable[[], Split], target: float, seconds: float) -> Job:
+    """A row of texts."""
+    return Job(lambda seed: texts(read, seed), "%", target, seconds, "linear")
+
+
+TEXTS = {
+    "rt_polarity": text_job(
+        tenth("rt_polarity/rt-polarity.neg", "rt_polarity/rt-polarity.pos", encoding="cp1252"),
+        80.5, 60,
+    ),
+    "sst2": text_job(own_split("sst2/stsa.binary.train", "sst2/stsa.binary.test"), 82.0, 60),
+    "trec": text_job(
+        own_split("trec/TREC.train", "trec/TREC.test", label_until=":", encoding="latin-1"),
+        92.0, 30,
+    ),
+    "waimai_10k": text_job(
+        tenth("waimai_10k/waimai_10k.csv", text="review", label="label"), 91.0, 60
+    ),
+    "thucnews_headlines": text_job(
+        own_split("thucnews_headlines/dev.txt", "thucnews_headlines/test.txt"), 87.0, 90
+    ),
+    "splice_junction": text_job(
+        tenth("splice_junction/splice.csv", text="sequence", label="label"), 96.5, 30
+    ),
+}  # fmt: skip
+
+
 # -- tagged sentences ---------------------------------------------------------------------------
 
 
@@ -119,7 +199,7 @@ def chinese_parts_of_speech(seed: int) -> Result:
     return Result(100 * model.score(test.tokens, test.tags), seconds, baseline)
 
 
-JOBS = {
+JOBS = TEXTS | {
     "japanese_vowels": Job(
         lambda seed: sequences("japanese_vowels", "JapaneseVowels", seed), "%", 98.4, 10
     ),

@@ -30,7 +30,6 @@ RATE = 2e-3  # of learning
 # epochs, but no more than so many tokens read, in three epochs or more.
 UPDATES, EPOCHS, READ = 1700, (6, 30), 2_000_000
 SMOOTHING = 0.1  # of labels
-INPUT_DROPOUT = 0.3
 START = 0.1  # standard deviation with which embeddings start
 QUERY = 32  # units of the attention's score
 TINY = 1e-30  # below every probability that counts
@@ -86,8 +85,8 @@ class TextClassifier(NeuralClassifier):
         max_length: tokens of a text that the networks read: of a longer one the first and the last
             half so many. The linear model reads everything.
         ngrams: whether the linear model stands beside the networks.
-        embedding_size, hidden_size, num_layers, dropout: of the networks; dropout before the head
-            and between layers, and of at most 0.3 on what the GRUs read.
+        embedding_size, hidden_size, num_layers, dropout: of the networks; dropout on what the GRUs
+            read, between their layers and before the head.
         word_dropout: share of words that is hidden from a network, others in every epoch.
         members: networks that are averaged.
         epochs: of training; by default 6 to 30, more for fewer texts, and 3 to 6 for long ones.
@@ -263,7 +262,7 @@ class TextClassifier(NeuralClassifier):
             ),
             GRU(
                 "gru", ("embedding",), hidden_size=self.hidden_size, num_layers=self.num_layers,
-                bidirectional=True, input_dropout=min(INPUT_DROPOUT, self.dropout),
+                bidirectional=True, input_dropout=self.dropout,
                 dropout=self.dropout if self.num_layers > 1 else 0.0,
             ),
             Max("max", ("gru",)),
