@@ -11,6 +11,7 @@ A new row is a function from a seed to a :class:`Result`, and a line in ``JOBS``
 from __future__ import annotations
 
 import argparse
+import gzip
 import os
 import time
 from collections.abc import Callable
@@ -38,11 +39,13 @@ class Result(NamedTuple):
         score: on the test part, in the job's unit.
         seconds: that ``fit`` took.
         baseline: of the job's baseline on the same test part; None where it has none.
+        note: more to say of it.
     """
 
     score: float
     seconds: float
     baseline: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,27 @@ JOBS = TEXTS | {
     "ud_chinese_gsdsimp": Job(
         chinese_parts_of_speech, "%", None, 60, "usual tag of the word", margin=8
     ),
+    "tinyshakespeare": Job(shakespeare, "nats", 1.60, 180, "n-gram", lower=True),
+    "tinyshakespeare_15": Job(
+        lambda seed: shakespeare(seed, hidden_size=512, minutes=13),
+        "nats",
+        1.50,
+        900,
+        "n-gram",
+        lower=True,
+    ),
+    "tatoeba_chars": Job(
+        lambda seed: language(tatoeba(), seed, "auto", False), "% below n-gram", 15, 180
+    ),
+    "tatoeba_words": Job(
+        lambda seed: language(tatoeba(), seed, "jieba", False), "% below n-gram", 15, 180
+    ),
+    "luxun": Job(
+        lambda seed: language(running("luxun/luxun_stories.txt"), seed, "auto", False),
+        "% below n-gram",
+        15,
+        300,
+    ),
 }
 
 
@@ -233,7 +257,9 @@ def line(name: str, job: Job, results: list[Result]) -> str:
     if job.target is not None:
         missed = scores.mean() > job.target if job.lower else scores.mean() < job.target
         text += f"  target {job.target:g}: {'MISSED' if missed else 'reached'}"
-    return text + (" TOO SLOW" if seconds.mean() > job.seconds else "")
+    text += " TOO SLOW" if seconds.mean() > job.seconds else ""
+    notes = [f"\n    seed {k}: {r.note}" for k, r in enumerate(results) if r.note]
+    return text + "".join(notes)
 
 
 def main() -> None:

@@ -10,8 +10,10 @@ from sklearn.base import clone
 import headgate as hg
 from headgate.models.corpus import LINE, Sequences, Writing, hold_out, pack, unpack
 from headgate.models.language_network import (
+    best_weight,
     language_table,
     make_plan,
+    mixture,
     network_log_probabilities,
 )
 from headgate.models.sampling import Sampling, until
@@ -61,6 +63,37 @@ def test_the_mixture_is_the_weighted_sum_of_its_parts(model):
     assert 0 < w < 1
     mixed = np.log(w * np.exp(own[1:]) + (1 - w) * np.exp(other[1:]))
     assert model.score([text]) == pytest.approx(mixed.mean(), abs=tolerances.FLOAT64_EQUAL)
+
+
+def test_the_network_is_asked_for_the_token_behind_each_step(model):
+    tokens = np.array(model.writing_.prompt("我今天看书"), np.int32)
+    given = Sequences(np.tile(tokens, 2), np.array([0, len(tokens)]))
+    network = model.members_.networks[0]
+    p = network.predict(tokens[None])[0]
+    expected = [0.0, *np.log(p[np.arange(len(tokens) - 1), tokens[1:]].astype(np.float64))]
+    found = network_log_probabilities(network, given)
+    np.testing.assert_allclose(found, expected * 2, rtol=0, atol=tolerances.FLOAT64_EQUAL)
+
+
+def test_the_weight_is_the_best():
+    rng = np.random.default_rng(0)
+    own, other = np.log(rng.random((2, 500)))
+    best = best_weight(own, other)
+    assert 0.1 < best < 0.9
+    scores = [mixture(own, other, w).mean() for w in (best - 0.02, best, best + 0.02)]
+    assert max(scores) == scores[1]
+    assert best_weight(own, own - 9) == 0.99
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_best_epoch_is_kept(keep):
+    held = ["".join(reversed(line)) for line in LINES]  # the better it learns, the worse this gets
+    model = hg.LanguageModel(**SMALL, early_stopping=keep).fit(LINES, validation_data=held)
+    losses = model.history_.val_losses
+    assert len(losses) == SMALL["epochs"]
+    assert min(losses) < losses[-1]
+    expected = min(losses) if keep else losses[-1]
+    assert math.log(model.evaluate(held).network) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_state_is_carried_through_a_text_however_it_is_cut(runner, monkeypatch):
@@ -194,6 +227,10 @@ def test_what_was_never_seen_in_a_prompt_is_unknown_or_its_like(model):
     wide = hg.LanguageModel("char", hidden_size=4, epochs=1, progress=False).fit("好，好" * 9)
     assert wide.writing_.prompt("好,") == wide.writing_.prompt("好，")
     assert 1 not in wide.writing_.prompt("好,")
+    both = hg.LanguageModel("char", hidden_size=4, epochs=1, progress=False).fit(
+        "好，好" * 9 + ",!"
+    )
+    assert both.writing_.prompt("好,!") == both.writing_.prompt("好，!")
     assert len(model.next("我" * 100_000, 1)) == 1
 
 

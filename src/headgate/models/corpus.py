@@ -152,7 +152,7 @@ class Writing:
         """The numbers of a text to go on from, the mark of a line first.
 
         A character or word that is not known is read as the known one that differs in width or
-        case alone, where there is one.
+        case alone, where there is one; a punctuation mark in the width that is more frequent.
         """
         if not isinstance(text, str):
             raise InputError(f"a prompt must be a text, got {shown(text)}; '' begins a new line")
@@ -204,11 +204,16 @@ class Writing:
         return np.concatenate([*parts, mark] if ended else parts)
 
     def _nearest(self, token: str) -> str:
-        if token in self.vocabulary:
-            return token
+        names = self.vocabulary
         wide = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in token)
-        forms = [unicodedata.normalize("NFKC", token), wide, token.lower(), token.capitalize()]
-        return next((form for form in forms if form in self.vocabulary), token)
+        narrow = unicodedata.normalize("NFKC", token)
+        if len(token) == 1 and unicodedata.category(token)[0] == "P":
+            known = [form for form in (token, wide, narrow) if form in names]
+            return min(known, key=names.names.index, default=token)  # the most frequent first
+        if token in names:
+            return token
+        forms = (narrow, wide, token.lower(), token.capitalize())
+        return next((form for form in forms if form in names), token)
 
 
 def unknown_share(sequences: Sequences) -> float:

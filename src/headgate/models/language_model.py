@@ -24,6 +24,7 @@ from .language_network import (
     LEARNING_RATE,
     Watch,
     begin_with_frequencies,
+    best_weight,
     language_spec,
     language_table,
     make_plan,
@@ -276,9 +277,7 @@ class LanguageModel(NeuralEstimator):
             return weight, float(own.mean())
         counts = NGramLanguage(self.ngram_order, vocabulary).fit(learned.tokens, learned.starts)
         other = counts.log_probabilities(held.tokens, held.starts)[seen]
-        for _ in range(50):  # expectation-maximisation; it has one maximum
-            shares = np.exp(own + np.log(weight) - mixture(own, other, weight))
-            weight = float(min(max(shares.mean(), 0.01), 0.99))
+        weight = best_weight(own, other)
         return weight, float(mixture(own, other, weight).mean())
 
     def _count(self, text: Sequences) -> None:

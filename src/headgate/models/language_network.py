@@ -190,7 +190,8 @@ def _read(
     p, state = network.predict(tokens, lengths=lengths, state=state, return_state=True)
     at = place[valid]
     row, step = np.nonzero(valid)
-    result[at + 1] = np.log(np.maximum(p[row, step, sequences.tokens[at + 1]], _SMALLEST))
+    found = p[row, step, sequences.tokens[at + 1]].astype(np.float64)
+    result[at + 1] = np.log(np.maximum(found, _SMALLEST))
     return state
 
 
@@ -199,6 +200,15 @@ def mixture(own: Float64, other: Float64, weight: float) -> Float64:
     with np.errstate(divide="ignore"):
         mixed: Float64 = np.logaddexp(own + np.log(weight), other + np.log(1 - weight))
     return mixed
+
+
+def best_weight(own: Float64, other: Float64) -> float:
+    """The weight of ``own`` with which :func:`mixture` foresees best, from 0.01 to 0.99."""
+    weight = 0.5
+    for _ in range(50):  # expectation-maximisation; there is one maximum
+        shares = np.exp(own + np.log(weight) - mixture(own, other, weight))
+        weight = min(max(float(shares.mean()), 0.01), 0.99)
+    return weight
 
 
 class Watch:
