@@ -202,6 +202,48 @@ def chinese_parts_of_speech(seed: int) -> Result:
     return Result(100 * model.score(test.tokens, test.tags), seconds, baseline)
 
 
+# -- language models ----------------------------------------------------------------------------
+
+
+def tatoeba() -> tuple[list[str], list[str]]:
+    """The Chinese column; every 10th line is held out."""
+    with gzip.open(DATA / "tatoeba_en_zh" / "cmn.txt.gz", "rt", encoding="utf-8") as file:
+        lines = [line.split("\t")[1] for line in file]
+    return [line for k, line in enumerate(lines) if k % 10], lines[::10]
+
+
+def running(path: str) -> tuple[str, str]:
+    """A text; its last tenth is held out."""
+    text = (DATA / path).read_text(encoding="utf-8")
+    cut = len(text) * 9 // 10
+    return text[:cut], text[cut:]
+
+
+def language(texts: tuple[Any, Any], seed: int, unit: str, nats: bool, **options: Any) -> Result:
+    """The nats a token, or by how much less the perplexity is than that of n-grams, in %.
+
+    All of them are over the same tokens of the same vocabulary, ends of lines included; those that
+    it does not have are one token, "unknown". The n-grams are interpolated Kneser-Ney of order 6.
+    """
+    model = hg.LanguageModel(unit, seed=seed, progress=False, **options)
+    seconds = timed(lambda: model.fit(texts[0]))
+    found = model.evaluate(texts[1])
+    assert found.ngram is not None
+    note = (
+        f"perplexity {found.perplexity:.2f}, network alone {found.network:.2f}, n-gram "
+        f"{found.ngram:.2f}, unigram {found.unigram:.1f}; {found.tokens} tokens, "
+        f"{100 * found.unknown:.1f} % unknown"
+    )
+    if nats:
+        alone = f"network alone {np.log(found.network):.3f} nats; "
+        return Result(found.nats, seconds, float(np.log(found.ngram)), alone + note)
+    return Result(100 * (1 - found.perplexity / found.ngram), seconds, note=note)
+
+
+def shakespeare(seed: int, **options: Any) -> Result:
+    return language(running("tinyshakespeare/input.txt"), seed, "char", True, **options)
+
+
 JOBS = TEXTS | {
     "japanese_vowels": Job(
         lambda seed: sequences("japanese_vowels", "JapaneseVowels", seed), "%", 98.4, 10
