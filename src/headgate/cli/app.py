@@ -8,15 +8,20 @@ from typing import Annotated
 import typer
 
 from ..version import __version__
+from . import text_app
 
 app = typer.Typer(
     name="headgate",
-    help="Forecast series from a CSV with small GRU networks, in seconds.",
+    help="Forecast series, classify and tag texts, predict the next word, with small GRU networks.",
     epilog="Start with: headgate demo",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+app.add_typer(text_app.classify)
+app.add_typer(text_app.tag)
+app.add_typer(text_app.text)
 
 Text = str | None
 Number = int | None

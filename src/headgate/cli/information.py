@@ -7,6 +7,7 @@ from pathlib import Path
 from ..model_file import load_model
 from ..models.forecaster import GRUForecaster
 from ..models.loading import load
+from ..models.neural import NeuralEstimator
 from ..summary import summarize
 from ..training.history import History
 from .output import console
@@ -23,13 +24,34 @@ def print_info(path: Path) -> None:
     if isinstance(model, GRUForecaster):
         for name, value in _facts(model).items():
             show.print(f"  {name:<10} {value}")
-    history = model.history_ if isinstance(model, GRUForecaster) else model.history
+    elif isinstance(model, NeuralEstimator):
+        for name, value in _neural_facts(model).items():
+            show.print(f"  {name:<10} {value}")
+    has_own = isinstance(model, (GRUForecaster, NeuralEstimator))
+    history = model.history_ if has_own else model.history
     if isinstance(history, History) and len(history.loss):
         show.print(
             f"  {'training':<10} {len(history.loss)} epochs in {history.seconds:.2f} s, "
             f"loss {history.loss[0]:.4g} -> {history.loss[-1]:.4g}"
         )
     show.print(f"\n{summarize(file.spec)}")
+
+
+def _neural_facts(model: NeuralEstimator) -> dict[str, str]:
+    facts = {}
+    labels = getattr(model, "labels_", None)
+    if labels is not None:
+        names = [str(name) for name in labels.classes[:8]]
+        more = f" and {len(labels) - 8} more" if len(labels) > 8 else ""
+        facts["classes"] = f"{len(labels)}: {', '.join(names)}{more}"
+    for holder in ("reading_", "writing_"):
+        vocabulary = getattr(getattr(model, holder, None), "vocabulary", None)
+        if vocabulary is not None:
+            facts["tokens"] = f"{len(vocabulary):,} in the vocabulary"
+    if model.validation_score_ is not None:
+        facts["held out"] = f"score {model.validation_score_:.4g} in training"
+    facts["networks"] = f"{len(model.members_.networks)}, averaged (one of them below)"
+    return facts
 
 
 def _facts(model: GRUForecaster) -> dict[str, str]:

@@ -20,6 +20,7 @@ from ..network import Network
 from ..spec import NetworkSpec
 from ..training.callbacks import Callback, CallbackEnv
 from ..training.history import History
+from ..training.progress import part_of_training
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -235,7 +236,9 @@ def train_members(
             held, learned = table.take(rows), np.setdiff1d(everything, rows)
         seed = seed_of(training.seed, k)
         own = table.take(learned) if part is None else part(learned, seed)
-        histories.append(_fit(network, own, training, held, score, callbacks))
+        name = f"network {k + 1} of {len(networks)}" if len(networks) > 1 else ""
+        with part_of_training(name):
+            histories.append(_fit(network, own, training, held, score, callbacks))
         if held is not None:
             prediction = np.asarray(network.predict(held), np.float64)
             seen.append((np.arange(len(held)) if folds is None else rows, prediction))

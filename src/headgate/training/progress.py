@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
+from collections.abc import Iterator
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
 from ..errors import InputError
 
 SHOW_AFTER = 1.0  # seconds
+
+_part: ContextVar[str] = ContextVar("part", default="")
+
+
+@contextlib.contextmanager
+def part_of_training(name: str) -> Iterator[None]:
+    """What bars and lines of the fits inside are called: "network 2 of 3"."""
+    token = _part.set(name)
+    try:
+        yield
+    finally:
+        _part.reset(token)
 
 
 def _somebody_watches() -> bool:
@@ -31,7 +46,8 @@ class Progress:
         self._has_lines = mode == "epochs"
         self._has_bar = bool(mode) if isinstance(mode, bool) else _somebody_watches()
         self.active = self._has_bar or self._has_lines
-        self._total, self._label = total, label
+        self._total, self._label = total, _part.get() or label
+        self._begins = f"{_part.get()}, " if _part.get() else ""
         self._done, self._text = 0, ""
         self._bar: Any = None
         self._lock = threading.Lock()
@@ -49,7 +65,7 @@ class Progress:
         with self._lock:
             self._done, self._text = done, text
             if self._has_lines:
-                line = f"epoch {done}/{self._total}  {text}"
+                line = f"{self._begins}epoch {done}/{self._total}  {text}"
                 if self._bar is not None:
                     self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
                 elif sys.stderr is not None:  # closed by the caller, 2>&-
