@@ -1,31 +1,37 @@
 """Every example in the documents runs as it is printed.
 
 All ```python blocks of a file run in order, in one namespace and an empty folder that holds the
-package's own CSV. In ```console blocks, `$ headgate ...` lines run in the same way when the files
-that they read are there (that CSV, or what an earlier line wrote); of all others the options are
+package's own CSV and the files that the document shows: a block that begins with ```csv reviews.csv
+is the file reviews.csv. In ```console blocks, `$ headgate ...` lines run in the same way when the
+files that they read are there (those, or what an earlier line wrote); of all others the options are
 checked against the command's help.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.resources
 import importlib.util
-import os
+import io
 import re
 import shlex
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from headgate.cli import main
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 NEIGHBOURS = ("torch", "keras", "tensorflow", "jax", "onnx", "onnxruntime")
 BLOCK = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
-READ = (".csv", ".parquet", ".safetensors")  # endings of files that a command reads
+SHOWN = re.compile(r"^```\w+ (\w+\.\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# Endings of files that a command reads, and the options that name what it writes.
+READ = (".csv", ".tsv", ".parquet", ".txt", ".ts", ".conll", ".label", ".safetensors")
+WRITTEN = ("--out", "-o")
+GROUPS = ("classify", "tag", "text")  # commands that have commands of their own
 
 
 def blocks(text: str, language: str) -> list[tuple[int, str]]:
@@ -59,6 +65,12 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def write_shown(path: Path, folder: Path) -> None:
+    """Writes the files that a document shows."""
+    for name, content in SHOWN.findall(path.read_text(encoding="utf-8")):
+        (folder / name).write_text(content, encoding="utf-8")
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder of an example; it holds the package's own CSV."""
@@ -87,8 +99,8 @@ def run_blocks(path: Path, *, with_neighbours: bool) -> int:
 
 
 @pytest.mark.parametrize("path", with_blocks("python"), ids=name_of)
-@pytest.mark.usefixtures("folder")
-def test_python_blocks_run(path: Path) -> None:
+def test_python_blocks_run(path: Path, folder: Path) -> None:
+    write_shown(path, folder)
     run_blocks(path, with_neighbours=False)
 
 
@@ -114,41 +126,56 @@ def commands(path: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines]
 
 
-def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "headgate", *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"},
-        check=False,
-    )
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command, in this process: starting one takes a second."""
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
+    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+        code = main(arguments)
+        for stream in streams:
+            stream.flush()
+    out, errors = (stream.buffer.getvalue().decode() for stream in streams)
+    return code, out, errors
 
 
 @cache
-def help_of(command: str) -> str:
-    done = run([command, "--help"])
-    assert done.returncode == 0, f"headgate has no command {command!r}:\n{done.stderr}"
-    return done.stdout
+def help_of(*command: str) -> str:
+    code, out, errors = run(*command, "--help")
+    assert code == 0, f"headgate has no command {shlex.join(command)}:\n{errors}"
+    return out
+
+
+def files_read(arguments: list[str]) -> list[str]:
+    """The arguments that are files to be read."""
+    before = ["", *arguments]
+    pairs = zip(before, arguments, strict=False)
+    return [word for last, word in pairs if word.endswith(READ) and last not in WRITTEN]
 
 
 @pytest.mark.parametrize(
     "path", [path for path in with_blocks("console") if commands(path)], ids=name_of
 )
-def test_console_lines_run(path: Path, folder: Path) -> None:
+def test_console_lines_run(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+    write_shown(path, folder)
     for arguments in commands(path):
         options = [word.split("=")[0] for word in arguments if word.startswith("--")]
         if not arguments[0].startswith("-"):
-            unknown = [word for word in options if word not in help_of(arguments[0])]
+            shown = help_of(*arguments[: 2 if arguments[0] in GROUPS else 1])
+            unknown = [word for word in options if word not in shown]
             assert not unknown, f"headgate {shlex.join(arguments)}: no option {unknown}"
-        read = [word for word in arguments if word.endswith(READ)]
-        if all((folder / word).exists() for word in read):
-            done = run(arguments)
-            assert done.returncode == 0, f"headgate {shlex.join(arguments)}:\n{done.stderr}"
+        if all((folder / word).exists() for word in files_read(arguments)):
+            code, _, errors = run(*arguments)
+            assert code == 0, f"headgate {shlex.join(arguments)}:\n{errors}"
 
 
 # -- the finding of examples ----------------------------------------------------------------------
 
 EXAMPLE = """
+```csv sales.csv
+day,sold
+1,2
+```
 ```python
 a = 1
 ```
@@ -170,11 +197,18 @@ $ headgate --version
 
 
 def test_examples_are_found(tmp_path: Path) -> None:
-    assert blocks(EXAMPLE, "python") == [(3, "a = 1\n"), (8, "if a:\n    a = 2\n")]
+    assert blocks(EXAMPLE, "python") == [(7, "a = 1\n"), (12, "if a:\n    a = 2\n")]
     path = tmp_path / "EXAMPLE.md"
     path.write_text(EXAMPLE)
+    write_shown(path, tmp_path)
+    assert (tmp_path / "sales.csv").read_text() == "day,sold\n1,2\n"
     forecast = ["forecast", "sunspots.csv", "--horizon", "11", "--out", "my folder"]
     assert commands(path) == [forecast, ["--version"]]
+    assert files_read(forecast) == ["sunspots.csv"]
+    assert files_read(["predict", "a.safetensors", "b.csv", "--out", "c.csv"]) == [
+        "a.safetensors",
+        "b.csv",
+    ]
 
 
 def test_examples_with_neighbours_are_known() -> None:
