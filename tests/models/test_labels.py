@@ -15,6 +15,8 @@ from headgate.models.labels import Labels, as_labels, check_class_weight
         [True, False, True],
         [2.0, 0.0, 2.0],
         np.array(["b", "a"], dtype=object),
+        np.array([np.str_("b"), np.str_("a")], dtype=object),
+        np.array([np.int64(2), np.int64(1)], dtype=object),
         np.array([7, 9], np.uint8),
     ],
     ids=lambda y: str(np.asarray(y).dtype),

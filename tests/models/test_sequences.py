@@ -180,6 +180,13 @@ def test_a_class_with_one_example_and_six_in_all():
     assert model.predict_proba(X).shape == (6, 3)
 
 
+def test_hardly_a_class_with_two_examples():
+    X, _, _ = waves(310)
+    with pytest.warns(hg.HeadgateWarning, match="308 of 309 classes have one example"):
+        model = quick().fit(X, np.r_[0, np.arange(309)])
+    assert model.validation_score_ is None
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -301,6 +308,17 @@ def test_parts_of_steps_count_by_their_share():
     reading = Reading.learn(given, 2)
     values = reading.table(given).x[:, 0] * reading.scale[0] + reading.shift[0]
     np.testing.assert_allclose(values, [2, 10], atol=1e-5)  # (0 + 6 / 2) / 1.5, (6 / 2 + 12) / 1.5
+
+
+def test_long_sequences_are_read_alike_alone_and_beside_others():
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, 2)).astype(np.float32) for n in (90, 71, 33, 90, 50)]
+    reading = Reading.learn(Ragged.joined(parts), 16)
+    parts[0][5, 0] = 1e20  # whatever stands before them
+    table = reading.table(Ragged.joined(parts))
+    for part, start, length in zip(parts, table.starts, table.lengths, strict=True):
+        alone = reading.table(Ragged.joined([part])).x
+        assert np.array_equal(table.x[start : start + length], alone)
 
 
 def test_altered_copies_are_like_what_they_copy():

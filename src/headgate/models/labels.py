@@ -177,7 +177,10 @@ def _as_array(y: Any, name: str) -> npt.NDArray[Any]:
     if texts and any(not isinstance(label, str) for label in y):
         # NumPy has made texts of the numbers beside texts
         array = np.empty(len(y), dtype=object)
-        array[:] = [label.item() if isinstance(label, np.generic) else label for label in y]
+        array[:] = y
+    if array.dtype.kind == "O" and array.ndim == 1:  # scalars of NumPy as those of Python
+        array = array.copy()
+        array[:] = [label.item() if isinstance(label, np.generic) else label for label in array]
     return array
 
 

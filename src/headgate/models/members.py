@@ -332,6 +332,8 @@ def hold_out(
                 stacklevel=4,
             )
         order = order[~single]
+        if len(order) // count < LEAST_HELD:
+            return None
         order = order[np.argsort(labels[order], kind="stable")]
     return [np.sort(order[k::count]).astype(np.int64) for k in range(count)]
 
