@@ -104,6 +104,16 @@ def test_marks_within_a_running_text_count_by_what_stands_before_them():
     np.testing.assert_allclose(found[1:], expected[1:], rtol=0, atol=tolerances.FLOAT64_EQUAL)
 
 
+def test_texts_shorter_than_the_longest_n_grams():
+    model = NGramLanguage(5, V).fit([2, 0, 1, 2], [0, 2])
+    text = [2, 0, 2, 0, 1, 2]
+    reader = model.follow()
+    for place, found in enumerate(model.log_probabilities(text)):
+        if place:
+            assert np.log(reader.distribution()[text[place]]) == pytest.approx(found)
+        reader.step(text[place])
+
+
 def test_following_gives_the_same_probabilities_and_they_add_up_to_one():
     model = NGramLanguage(4, V).fit(*laid_out(some_texts()))
     for text in [*some_texts(2, 5), [2, 6, 6, 6, 0]]:

@@ -106,7 +106,8 @@ class NGramLanguage:
         for level in self._levels:
             known = np.flatnonzero(history >= 0)
             at = _find(level.keys, history[known] * self.vocabulary + tokens[known])
-            count = np.where(at >= 0, level.counts[np.maximum(at, 0)], 0.0)
+            count = np.zeros(len(at))
+            count[at >= 0] = level.counts[at[at >= 0]]
             before = history[known]
             p[known] = count / level.total[before] + level.share[before] * p[known]
             # the history of the next token's longer n-gram: this one, where its sequence has it
