@@ -159,6 +159,18 @@ def test_partial_fit_goes_on():
         model.partial_fit([["a"]], [["B-new"]])
 
 
+def test_partial_fit_weighs_classes_as_fit_does():
+    X, y = sentences(60)
+    heavy = {tag: 0.0 for row in y for tag in row} | {"O": 1.0}
+    plain, weighed = (hg.SequenceTagger(**SMALL | {"epochs": 1, "members": 1}) for _ in range(2))
+    for model in (plain, weighed):
+        model.fit(X, y)
+    weighed.class_weight = heavy
+    shares = [np.mean(np.concatenate(m.partial_fit(X, y, epochs=30).predict_proba(X))[
+        :, m.classes_.tolist().index("O")]) for m in (plain, weighed)]  # fmt: skip
+    assert shares[1] > shares[0] + 0.1
+
+
 def test_a_saved_tagger_predicts_the_same_bits(fitted, tmp_path):
     X, _ = sentences(seed=5)
     fitted.save(tmp_path / "model.safetensors")

@@ -198,6 +198,7 @@ def test_a_megabyte_in_one_text(fitted):
     assert found.tokens == ["one", "two", "three", "six", "seven", "eight"]
     assert found.positions == [0, 1, 2, 5, 6, 7]
     assert len(found.attention) == len(found.running) == 6
+    assert np.array_equal(found.running[-1], found.probabilities)
 
 
 def test_a_class_with_one_example():

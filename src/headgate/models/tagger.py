@@ -199,8 +199,10 @@ class SequenceTagger(NeuralEstimator):
         sentences, tags = as_tagged(X, y)
         if classes is not None:
             self.labels_.encode(classes, "classes")
-        table = sentence_table(self.features_, sentences, self.labels_.encode(flat(tags)))
-        self.go_on(table, epochs, 1e-3, label_smoothing=SMOOTHING)
+        codes = self.labels_.encode(flat(tags))
+        weights = self.labels_.weights(self.class_weight, codes)
+        table = sentence_table(self.features_, sentences, codes)
+        self.go_on(table, epochs, 1e-3, label_smoothing=SMOOTHING, class_weights=weights)
         return self
 
     def _validation(

@@ -49,7 +49,8 @@ class Explanation:
         attention: (T,) the weight of each token, which add up to 1: the mean of the networks'
             attention, whose weighted mean of the steps is one half of what the head reads (the
             other is the largest value of each feature over the steps).
-        running: (T, C) probabilities of the classes after each token: of the text up to there.
+        running: (T, C) probabilities of the classes after each token: of ``tokens`` up to there,
+            the last ones of the whole text, as ``probabilities`` are.
         classes: (C,) the labels, in the order of the columns of ``running``.
         label: the likeliest class of the whole text.
         probabilities: (C,) of the whole text, as ``predict_proba`` has them.
@@ -396,7 +397,9 @@ class TextClassifier(NeuralClassifier):
         kept, positions = self.reading_.cut(tokens)
         table = self.reading_.table([tokens])
         weights = [_attention(network, table) for network in self.members_.networks]
-        prefixes = [kept[: k + 1] for k in range(len(kept))]
+        prefixes = [kept[: k + 1] for k in range(len(kept) - 1)]
+        if kept:
+            prefixes.append(tokens)  # the linear model reads all of a long text
         running = [
             self._proba(prefixes[k : k + PREFIXES]) for k in range(0, len(prefixes), PREFIXES)
         ]
