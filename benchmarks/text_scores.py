@@ -234,6 +234,15 @@ def language(texts: tuple[Any, Any], seed: int, unit: str, nats: bool, **options
         f"{found.ngram:.2f}, unigram {found.unigram:.1f}; {found.tokens} tokens, "
         f"{100 * found.unknown:.1f} % unknown"
     )
+    if isinstance(texts[1], list):
+        learned = set(texts[0])
+        new = [line for line in texts[1] if line not in learned]
+        apart = model.evaluate(new)
+        assert apart.ngram is not None
+        note += (
+            f"; {100 * (1 - len(new) / len(texts[1])):.1f} % of the lines also stand in the part "
+            f"learned, without them {100 * (1 - apart.perplexity / apart.ngram):.1f} % below"
+        )
     if nats:
         alone = f"network alone {np.log(found.network):.3f} nats; "
         return Result(found.nats, seconds, float(np.log(found.ngram)), alone + note)
