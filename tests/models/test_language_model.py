@@ -195,6 +195,8 @@ def test_more_text_is_learned():
     assert after.network < before.network
     assert after.ngram < before.ngram
     assert model.evaluate(LINES).perplexity < 3
+    with pytest.raises(hg.InputError, match="batch_size must be between 1"):
+        model.set_params(batch_size=0).partial_fit(news)
 
 
 def test_layers_cleaning_and_the_network_alone(tmp_path):
@@ -372,7 +374,8 @@ def test_drawing_follows_temperature_and_what_is_left_out():
     assert shares(temperature=2.0) == pytest.approx(hot, abs=0.03)
     assert shares(top_k=2) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
     assert shares(top_p=0.9) == pytest.approx(p * [1, 1, 1, 0] / 0.95, abs=0.03)
-    assert shares(temperature=0).tolist() == [1, 0, 0, 0]
+    for cold in (0, 1e-9, 1e-320):
+        assert shares(temperature=cold).tolist() == [1, 0, 0, 0]
 
 
 def test_stopping_holds_back_what_may_be_a_stop():

@@ -184,6 +184,7 @@ class LanguageModel(NeuralEstimator):
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(corpus)
+        self.check_parameters()
         more = self.writing_.sequences(*documents(corpus))
         if not more.predicted.any():
             raise InputError("the corpus is empty: no token is left of it after cleaning")

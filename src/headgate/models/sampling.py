@@ -48,10 +48,9 @@ class Sampling:
         """The index of one of the probabilities (V,), which need not add up to 1."""
         if self.temperature == 0:
             return int(np.argmax(p))
-        with np.errstate(divide="ignore"):
-            logits = np.log(p) / self.temperature
-        logits -= logits.max()
-        weights = np.exp(logits)
+        with np.errstate(divide="ignore", over="ignore"):
+            logits = np.log(p)
+            weights = np.exp((logits - logits.max()) / self.temperature)
         if self.top_k is not None or self.top_p < 1:
             order = np.argsort(-weights, kind="stable")
             rising = np.cumsum(weights[order]) / weights.sum()
