@@ -94,6 +94,8 @@ def test_the_best_epoch_is_kept(keep):
     assert min(losses) < losses[-1]
     expected = min(losses) if keep else losses[-1]
     assert math.log(model.evaluate(held).network) == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(hg.InputError, match="validation_data is empty: no token is left"):
+        model.set_params(cleaning=hg.Cleaning()).fit(LINES[0], validation_data="<b></b>")
 
 
 def test_the_state_is_carried_through_a_text_however_it_is_cut(runner, monkeypatch):

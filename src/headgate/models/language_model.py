@@ -156,10 +156,11 @@ class LanguageModel(NeuralEstimator):
             cleaning=self.cleaning,
         )
         everything = writing.sequences(texts, running)
+        held: Sequences | None
         if validation_data is not None:
-            held: Sequences | None = writing.sequences(
-                *documents(validation_data, "validation_data")
-            )
+            held = writing.sequences(*documents(validation_data, "validation_data"))
+            if not held.predicted.any():
+                raise InputError("validation_data is empty: no token is left of it after cleaning")
             learned = everything
         else:
             learned, held = hold_out(everything, float(self.validation_fraction))
