@@ -26,6 +26,9 @@ GRADIENT = 1e-5
 # Absolute: probabilities from float32 scores of order 10, whose rounding is 1e-6.
 CRF_MARGINALS = 5e-6
 
+# Absolute: probabilities of two logistic regressions that both stop a little short of the optimum.
+NGRAM_PROBABILITY = 2e-2
+
 # Absolute, parameters of order 1 after 50 to 300 updates against float64: rounding alone, which an
 # optimiser that moves every row in float32 has too (1.4e-6).
 OPTIMIZER = 3e-6

@@ -87,7 +87,7 @@ def test_joined_tokens_are_the_text(kind, text):
 
 
 def test_jieba_leaves_no_file_and_says_nothing(tmp_path, monkeypatch, capfd):
-    pytest.importorskip("jieba")
+    pytest.importorskip("jieba", reason="cuts Chinese into words by jieba, an extra")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     tokens_module._jieba.cache_clear()
     tokenizer = make_tokenizer("jieba", [])
@@ -97,7 +97,7 @@ def test_jieba_leaves_no_file_and_says_nothing(tmp_path, monkeypatch, capfd):
 
 
 def test_subwords_are_learnt_and_lossless():
-    pytest.importorskip("tokenizers")
+    pytest.importorskip("tokenizers", reason="learns subwords by tokenizers, an extra")
     tokenizer = make_tokenizer("subword", LINES, size=60)
     assert tokenizer == make_tokenizer("subword", LINES, size=60)
     assert len(tokenizer.alphabet) + len(tokenizer.merges) < 60
@@ -112,7 +112,8 @@ def test_subwords_are_learnt_and_lossless():
 @pytest.mark.parametrize("kind", ["word", "char", "jieba", "subword"])
 def test_tokenizers_come_back_from_their_dictionaries(kind):
     if kind in ("jieba", "subword"):
-        pytest.importorskip({"subword": "tokenizers"}.get(kind, kind))
+        library = {"subword": "tokenizers"}.get(kind, kind)
+        pytest.importorskip(library, reason=f"cuts by {library}, an extra")
     tokenizer = make_tokenizer(kind, LINES, size=60)
     again = tokenizer_from_dict(json.loads(json.dumps(tokenizer.to_dict())))
     assert again == tokenizer
