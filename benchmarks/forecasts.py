@@ -23,7 +23,7 @@ import polars as pl
 
 import headgate as hg
 from headgate.data.tables import read_table
-from headgate.models.backtest import Backtest
+from headgate.models.forecasting.backtest import Backtest
 
 DATA = Path(os.environ.get("HEADGATE_DATA", "../shared/data"))
 ETT_TRAIN, ETT_TEST, ETT_END = 8640, 11520, 14400  # rows

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headgate.data.tagged_files import Sentences, read_sentences
-from headgate.models.spans import span_f1
+from headgate.models.texts.spans import span_f1
 
 DATA = Path(os.environ.get("HEADGATE_DATA", "../shared/data"))
 C1, C2 = 0.0, 0.01  # weights of the L1 and L2 penalties

@@ -27,7 +27,7 @@ from headgate.data.sequence_files import read_sequences
 from headgate.data.tagged_files import read_sentences
 from headgate.data.text_files import read_texts
 from headgate.models.baselines import linear_text, majority_tags
-from headgate.models.spans import token_accuracy
+from headgate.models.texts.spans import token_accuracy
 
 DATA = Path(os.environ.get("HEADGATE_DATA", "../shared/data"))
 

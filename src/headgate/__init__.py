@@ -60,11 +60,11 @@ _HOMES = {
     "training.history": ("History",),
     "network": ("Network",),
     "models.loading": ("load",),
-    "models.forecaster": ("GRUForecaster",),
-    "models.sequences": ("SequenceClassifier", "SequenceRegressor"),
-    "models.language_model": ("LanguageModel",),
-    "models.tagger": ("SequenceTagger",),
-    "models.text_classifier": ("TextClassifier",),
+    "models.forecasting.forecaster": ("GRUForecaster",),
+    "models.sequences.estimators": ("SequenceClassifier", "SequenceRegressor"),
+    "models.texts.language_model": ("LanguageModel",),
+    "models.texts.tagger": ("SequenceTagger",),
+    "models.texts.classifier": ("TextClassifier",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("reference", "gate_layout")
@@ -89,13 +89,13 @@ if TYPE_CHECKING:
     from .kernels import isa as isa
     from .kernels import set_isa as set_isa
     from .kernels import set_num_threads as set_num_threads
-    from .models.forecaster import GRUForecaster as GRUForecaster
-    from .models.language_model import LanguageModel as LanguageModel
+    from .models.forecasting.forecaster import GRUForecaster as GRUForecaster
     from .models.loading import load as load
-    from .models.sequences import SequenceClassifier as SequenceClassifier
-    from .models.sequences import SequenceRegressor as SequenceRegressor
-    from .models.tagger import SequenceTagger as SequenceTagger
-    from .models.text_classifier import TextClassifier as TextClassifier
+    from .models.sequences.estimators import SequenceClassifier as SequenceClassifier
+    from .models.sequences.estimators import SequenceRegressor as SequenceRegressor
+    from .models.texts.classifier import TextClassifier as TextClassifier
+    from .models.texts.language_model import LanguageModel as LanguageModel
+    from .models.texts.tagger import SequenceTagger as SequenceTagger
     from .network import Network as Network
     from .spec import CRF as CRF
     from .spec import GRU as GRU

@@ -16,8 +16,8 @@ from ..data.sequence_files import read_sequences
 from ..data.text_files import read_texts
 from ..errors import InputError
 from ..models.baselines import MAJORITY_CLASS, linear_sequences, linear_text, majority_class
-from ..models.sequences import SequenceClassifier
-from ..models.text_classifier import TextClassifier
+from ..models.sequences.estimators import SequenceClassifier
+from ..models.texts.classifier import TextClassifier
 from .held_out import Split, check_classes, every_kth, stratified
 from .output import all_or_none, console, make_folder, working, write_json
 from .reports import (

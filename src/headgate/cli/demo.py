@@ -26,9 +26,9 @@ from ..data.frames import as_series, read_table
 from ..data.panel_future import panel_times
 from ..data.sunspots import SUNSPOTS
 from ..files import write_beside_and_rename
-from ..models.backtest import Backtest
-from ..models.forecaster import GRUForecaster
-from ..models.language_model import LanguageModel
+from ..models.forecasting.backtest import Backtest
+from ..models.forecasting.forecaster import GRUForecaster
+from ..models.texts.language_model import LanguageModel
 from ..network import Network
 from ..spec import NetworkSpec
 from .demo_lines import LINES

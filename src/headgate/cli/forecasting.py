@@ -17,11 +17,11 @@ from ..data.panel_future import future_values, panel_times
 from ..data.tables import read_table
 from ..errors import HeadgateError, InputError
 from ..files import write_beside_and_rename
-from ..models.backtest import Backtest
-from ..models.forecaster import NAME, GRUForecaster
-from ..models.intervals import check_levels
+from ..models.forecasting.backtest import Backtest
+from ..models.forecasting.forecaster import NAME, GRUForecaster
+from ..models.forecasting.intervals import check_levels
+from ..models.forecasting.series_file import plain
 from ..models.loading import load
-from ..models.series_file import plain
 from ..version import __version__
 from .output import (
     all_or_none,

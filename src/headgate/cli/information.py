@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..model_file import load_model
-from ..models.forecaster import GRUForecaster
+from ..models.forecasting.forecaster import GRUForecaster
 from ..models.loading import load
 from ..models.neural import NeuralEstimator
 from ..summary import summarize

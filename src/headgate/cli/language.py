@@ -10,7 +10,7 @@ from typing import Any
 
 from ..data.text_files import is_table, read_corpus
 from ..errors import HeadgateError, HeadgateWarning, InputError
-from ..models.language_model import LanguageModel
+from ..models.texts.language_model import LanguageModel
 from .held_out import FRACTION, drawn, every_kth
 from .output import all_or_none, console, make_folder, working, write_json
 from .reports import (

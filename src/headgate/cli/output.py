@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ..errors import HeadgateError
 from ..files import write_beside_and_rename
-from ..models.backtest import METRICS, Backtest
+from ..models.forecasting.backtest import METRICS, Backtest
 
 NAMES = {"naive": "naive (last value)"}
 

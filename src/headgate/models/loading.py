@@ -12,12 +12,12 @@ from ..network import Network
 
 # The name of an estimator in a model file, and the module that has a class of that name.
 ESTIMATORS = {
-    "GRUForecaster": "forecaster",
-    "SequenceClassifier": "sequences",
-    "SequenceRegressor": "sequences",
-    "LanguageModel": "language_model",
-    "SequenceTagger": "tagger",
-    "TextClassifier": "text_classifier",
+    "GRUForecaster": "forecasting.forecaster",
+    "SequenceClassifier": "sequences.estimators",
+    "SequenceRegressor": "sequences.estimators",
+    "LanguageModel": "texts.language_model",
+    "SequenceTagger": "texts.tagger",
+    "TextClassifier": "texts.classifier",
 }
 
 

@@ -1,0 +1,1 @@
+"""GRUForecaster and what it is made of."""

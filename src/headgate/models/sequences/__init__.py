@@ -1,0 +1,1 @@
+"""SequenceClassifier and SequenceRegressor."""

@@ -1,0 +1,1 @@
+"""TextClassifier, SequenceTagger, LanguageModel and what they are made of."""
