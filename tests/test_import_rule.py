@@ -34,6 +34,7 @@ RANKS = [
     {"observe", "rollout", "stream", "tagging"},
     {"network"},
     {"models", "interop", "deploy"},
+    {"experiments"},
     {"torch", "keras", "onnx"},  # public faces of interop
     {"cli", "studio"},
     {"__init__", "__main__"},

@@ -9,8 +9,8 @@ import pytest
 
 import headgate as hg
 from headgate.cli import main
-from headgate.cli.held_out import drawn, every_kth, stratified
 from headgate.cli.reports import as_file, verdict
+from headgate.data.held_out import drawn, every_kth, stratified
 
 PICTURED = ["confusion.png", "learning_curve.png", "model.safetensors", "report.json"]
 QUICK = ["--epochs", "2", "--members", "1", "--hidden-size", "4"]

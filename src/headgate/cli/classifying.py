@@ -6,19 +6,17 @@ import io
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.sequence_files import read_sequences
-from ..data.text_files import read_texts
+from ..data.examples import Examples, is_ts, read_examples
+from ..data.held_out import Split, check_classes, every_kth, stratified
 from ..errors import InputError
 from ..models.baselines import MAJORITY_CLASS, linear_sequences, linear_text, majority_class
 from ..models.sequences.estimators import SequenceClassifier
 from ..models.texts.classifier import TextClassifier
-from .held_out import Split, check_classes, every_kth, stratified
 from .output import all_or_none, console, make_folder, working, write_json
 from .reports import (
     NAME,
@@ -43,20 +41,6 @@ ACCURACY, F1 = "accuracy", "macro F1"
 SHOWN = 10  # classes of a single text
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Texts or arrays, their labels, and the index of each in its file."""
-
-    items: list[Any]
-    labels: list[str] | None
-    positions: list[int]
-    are_texts: bool
-
-    def take(self, rows: Sequence[int]) -> tuple[list[Any], list[str]]:
-        assert self.labels is not None
-        return [self.items[k] for k in rows], [self.labels[k] for k in rows]
-
-
 def train_classifier(
     data: Sequence[Path],
     out: Path,
@@ -73,7 +57,7 @@ def train_classifier(
     Raises:
         HeadgateError: for anything that the user can put right; nothing is half written.
     """
-    examples = _read(data, reading)
+    examples = read_examples(data, reading)
     counts = check_classes(examples.labels or [])
     split, tested = _parts(examples, data, test, test_every, reading, parameters["seed"])
     train = examples.take(split.train)
@@ -110,25 +94,6 @@ def train_classifier(
     console().print(f"\nwritten to {folder}: {', '.join(files)}")
 
 
-def _read(paths: Sequence[Path], reading: dict[str, Any], labelled: bool = True) -> Examples:
-    if any(_is_ts(path) for path in paths):
-        if len(paths) > 1:
-            raise InputError("one .ts file holds all classes; name one, and others with --test")
-        found = read_sequences(paths[0], encoding=reading["encoding"])
-        if labelled and found.labels is None:
-            raise InputError(
-                f"{paths[0]} has no classes (@classLabel true); for numbers as targets use "
-                "headgate.SequenceRegressor in Python"
-            )
-        return Examples(list(found.values), found.labels, list(range(len(found.values))), False)
-    texts = read_texts(paths, labelled=labelled, **reading)
-    return Examples(texts.texts, texts.labels, texts.positions, True)
-
-
-def _is_ts(path: Path) -> bool:
-    return path.name.lower().removesuffix(".gz").endswith(".ts")
-
-
 def _parts(
     examples: Examples,
     data: Sequence[Path],
@@ -141,7 +106,7 @@ def _parts(
     if test and every is not None:
         raise InputError("--test and --test-every exclude each other; pass one of them")
     if test:
-        others = _read(test, reading)
+        others = read_examples(test, reading)
         if others.are_texts != examples.are_texts:
             raise InputError(f"{test[0]} and {data[0]} must both be texts, or both .ts sequences")
         warn_of_new(others.labels or [], examples.labels or [], "classes")
@@ -236,12 +201,12 @@ def predict_classes(
         else:
             _say_one(classifier, what)
         return
-    if _is_ts(path) == are_texts:
+    if is_ts(path) == are_texts:
         expected = "texts" if are_texts else "a .ts file"
         raise InputError(f"{model} classifies {'texts' if are_texts else 'sequences'}, but {path} "
                          f"is none such; expected {expected}")  # fmt: skip
     labelled = bool(reading.pop("labelled"))
-    examples = _read([path], reading, labelled)
+    examples = read_examples([path], reading, labelled)
     probabilities = np.asarray(classifier.predict_proba(examples.items))
     labels = classifier.classes_[probabilities.argmax(axis=1)].tolist()
     _write_rows(out, examples, labels, probabilities.max(axis=1))

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.held_out import FRACTION, drawn, every_kth
 from ..data.text_files import is_table, read_corpus
 from ..errors import HeadgateError, HeadgateWarning, InputError
 from ..models.texts.language_model import LanguageModel
-from .held_out import FRACTION, drawn, every_kth
 from .output import all_or_none, console, make_folder, working, write_json
 from .reports import (
     NAME,

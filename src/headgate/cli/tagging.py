@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.held_out import Split, check_classes, drawn, every_kth
 from ..data.tagged_files import Sentences, read_sentences
 from ..data.tokens import WordTokenizer
 from ..errors import InputError
 from ..models.baselines import MAJORITY_TAG, majority_tags
 from ..models.texts.spans import are_span_tags, span_f1, token_accuracy
 from ..models.texts.tagger import SequenceTagger
-from .held_out import Split, check_classes, drawn, every_kth
 from .output import all_or_none, console, make_folder, working, write_json
 from .reports import (
     NAME,

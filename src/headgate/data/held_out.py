@@ -1,4 +1,4 @@
-"""Which examples a command holds out to test a model on, and how it says so."""
+"""Which examples are held out to test a model on, and how one says so."""
 
 from __future__ import annotations
 
