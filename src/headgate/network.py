@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +12,13 @@ import numpy.typing as npt
 from .checks import check_size, shown
 from .data.chains import check_transitions
 from .data.inputs import by_input
-from .data.samples import SampleTable, as_values, is_list_of_sequences
+from .data.samples import SampleTable, is_list_of_sequences
 from .errors import InputError
 from .initial import initial_vector
 from .kernels import Engine
 from .observe import Observable
 from .rollout import roll_out
-from .spec import Embedding, NetworkSpec, Recurrent
+from .spec import NetworkSpec, Recurrent
 from .states import State, flatten, from_named, named, refuse_backward, unflatten
 from .stream import Stream
 from .tagging import Finish, Tagging
@@ -31,6 +31,7 @@ from .training.losses import LOSSES_OF_TASKS, Loss
 from .training.options import FitOptions
 from .training.sources import Chunks, Source, Table, is_chunks
 from .training.tables import checked_table
+from .weights import Weights
 
 if TYPE_CHECKING:
     from .model_file import ModelFile
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 Float32 = npt.NDArray[np.float32]
 
 
-class Network(Observable, Tagging):
+class Network(Weights, Observable, Tagging):
     """A recurrent network that the engine trains and runs.
 
     ``Network(input_size=1, hidden_size=16, ...)`` is ``Network(NetworkSpec.stacked(...))``.
@@ -95,62 +96,7 @@ class Network(Observable, Tagging):
         self._engine = Engine(self.spec)
         self._engine.set_vector(facts["_engine"])
 
-    # -- weights and state ------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Float32]:
-        """Copies of the parameters by PyTorch's names, float32."""
-        return self._engine.split(self._engine.get_vector())
-
-    def load_state_dict(self, tensors: Mapping[str, Any]) -> None:
-        """Replace the parameters by arrays or tensors of the same names and shapes.
-
-        Raises:
-            InputError: names or shapes differ, or a value is not finite; nothing is changed then.
-        """
-        shapes = self._engine.shapes
-        if not isinstance(tensors, Mapping):
-            raise InputError(
-                f"tensors must be a dict of arrays by name, got {type(tensors).__name__}; "
-                f"expected {list(shapes)}"
-            )
-        given = {str(name): value for name, value in tensors.items()}
-        if set(given) != set(shapes):
-            missing, extra = sorted(set(shapes) - set(given)), sorted(set(given) - set(shapes))
-            raise InputError(
-                f"the names do not fit this network: missing {missing}, unknown {extra}; "
-                f"expected {list(shapes)}"
-            )
-        arrays = {}
-        for name, value in given.items():
-            if hasattr(value, "detach"):
-                value = value.detach()
-            arrays[name] = as_values(name, value)
-            if arrays[name].shape != shapes[name]:
-                hint = ""
-                if "bias_hh" in name and arrays[name].size * 2 == shapes[name][0] * 3:
-                    hint = (
-                        "; with reset_after=False the candidate has one bias, so the third part of "
-                        "bias_hh is absent: weights made by PyTorch need reset_after=True"
-                    )
-                raise InputError(
-                    f"{name} must have shape {shapes[name]}, got {arrays[name].shape}{hint}"
-                )
-        self._engine.set_vector(self._engine.join(arrays))
-
-    def load_embedding(self, matrix: Any, layer: str = "embedding") -> None:
-        """Replace the vectors of an embedding, such as by pretrained ones.
-
-        Args:
-            matrix: (V, size), the row of each token; the padding row too is taken as it stands.
-            layer: the embedding's name. With ``train_embedding=False`` it stays as loaded.
-
-        Raises:
-            InputError: there is no such embedding, or ``matrix`` does not fit it.
-        """
-        names = [item.name for item in self.spec.layers if isinstance(item, Embedding)]
-        if layer not in names:
-            raise InputError(f"this network has no embedding {layer!r}; it has {names}")
-        self.load_state_dict({**self.state_dict(), f"{layer}.weight": matrix})
+    # -- state ------------------------------------------------------------------------------
 
     @property
     def state(self) -> State | None:

@@ -286,6 +286,23 @@ def test_the_recorded_first_weights_are_those_that_torch_draws():
         np.testing.assert_array_equal(recorded[name], value.detach().numpy(), err_msg=name)
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
+@pytest.mark.parametrize("seed", [0, 1, 123456789, (1 << 32) - 1])
+def test_first_weights_are_those_that_torch_draws(cell, seed):
+    """Two layers, both directions, widths whose bounds are no float32 numbers."""
+    torch.manual_seed(seed)
+    build = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}[cell]
+    parts = {cell: build(3, 7, 2, bidirectional=True), "dense0": nn.Linear(14, 5)}
+    parts["head"] = nn.Linear(5, 2)
+    options = {"input_size": 3, "hidden_size": 7, "output_size": 2, "num_layers": 2}
+    net = hg.Network(cell=cell, bidirectional=True, dense=(5,), **options)
+    net.reset_parameters(seed, like="torch")
+    for name, values in net.state_dict().items():
+        part, _, key = name.partition(".")
+        live = dict(parts[part].named_parameters())[key]
+        np.testing.assert_array_equal(values, live.detach().numpy(), err_msg=name)
+
+
 @pytest.mark.parametrize("epochs", [1, 8])
 def test_the_sine_job_trains_like_a_live_torch(epochs):
     job = jobs.sine_one_by_one()
