@@ -19,7 +19,9 @@ def test_a_linear_model_of_texts_takes_words_characters_or_letters():
     assert (name, found) == (baselines.LINEAR_TEXT, [1])
     name, found = baselines.linear_text(["acgt", "acca"] * 3, [1, 0] * 3, ["ttgt"])
     assert (name, found) == (baselines.LINEAR_LETTERS, [1])
-    assert baselines.linear_text(["!! ", "! ? ??", "? ! "], [1, 0, 0], ["a b"]) is None
+    name, found = baselines.linear_text(["!! ", "! ? ??", "? . "] * 2, [1, 0, 0] * 2, ["!"])
+    assert (name, found) == (baselines.LINEAR_TEXT, [1])
+    assert baselines.linear_text(["", " ", "  "], [1, 0, 0], ["a b"]) is None
 
 
 def test_a_linear_model_of_sequences():
