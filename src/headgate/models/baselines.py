@@ -37,7 +37,7 @@ def linear_text(
     """Name and predictions of a linear model: TF-IDF of words 1-2, of characters 1-3 in Chinese.
 
     Texts of one length without blanks (DNA) become one-hot letters by position. None where no
-    feature can be made of the texts, such as blanks alone.
+    feature can be made of the texts, such as empty ones.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
