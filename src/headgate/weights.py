@@ -15,6 +15,7 @@ from .initial import initial_vector, torch_vector
 from .kernels import Engine
 from .layer_specs import MAX_PARAMETERS
 from .spec import Embedding, NetworkSpec
+from .training.updates import Learner
 
 Float32 = npt.NDArray[np.float32]
 
@@ -25,6 +26,7 @@ class Weights:
     spec: NetworkSpec
     seed: int
     _engine: Engine
+    _learner: Learner | None
 
     def state_dict(self) -> dict[str, Float32]:
         """Copies of the parameters by PyTorch's names, float32."""
@@ -62,7 +64,7 @@ class Weights:
                 raise InputError(
                     f"{name} must have shape {shapes[name]}, got {arrays[name].shape}{hint}"
                 )
-        self._engine.set_vector(self._engine.join(arrays))
+        self._replace(self._engine.join(arrays))
 
     def get_vector(self) -> Float32:
         """A copy of all parameters as one vector (P,), float32.
@@ -84,7 +86,7 @@ class Weights:
                 f"vector must have shape ({size},), a number for each parameter of this network, "
                 f"got {values.shape}; net.get_vector() has the right one"
             )
-        self._engine.set_vector(values)
+        self._replace(values)
 
     def reset_parameters(
         self, seed: int | None = None, *, like: str = "headgate", skip: int = 0
@@ -114,7 +116,11 @@ class Weights:
             raise InputError("skip goes with like='torch'; for other numbers choose another seed")
         else:
             vector = initial_vector(self.spec, seed)
+        self._replace(vector)
+
+    def _replace(self, vector: Float32) -> None:
         self._engine.set_vector(vector)
+        self._learner = None  # its averages are of gradients of other weights
 
     def load_embedding(self, matrix: Any, layer: str = "embedding") -> None:
         """Replace the vectors of an embedding, such as by pretrained ones.
