@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 Tokens = NDArray[np.int64]
 
 SENTENCE_HIDDEN, SENTENCE_EMBEDDING, SENTENCE_BATCH, SENTENCE_RATE = 64, 64, 32, 1e-3
-CHARACTER_HIDDEN, CHARACTER_EMBEDDING, CHARACTER_RATE = 512, 64, 1e-3
-CHARACTER_ROWS, CHARACTER_STEPS, CHARACTER_UPDATES = 32, 100, 20
+# as LanguageModel trains with its defaults
+CHARACTER_HIDDEN, CHARACTER_EMBEDDING, CHARACTER_RATE = 256, 64, 1e-3
+CHARACTER_ROWS, CHARACTER_STEPS, CHARACTER_UPDATES = 16, 64, 60
 
 
 def data_folder() -> Path:
@@ -99,7 +100,7 @@ def characters() -> CharacterJob:
 
 
 def character_weights() -> Weights:
-    """Embedding(V, 64), GRU(64, 512), Linear(512, V)."""
+    """Embedding(V, 64), GRU(64, 256), Linear(256, V)."""
     vocabulary = characters().vocabulary
     return _weights(vocabulary, CHARACTER_EMBEDDING, CHARACTER_HIDDEN, vocabulary, ("",))
 

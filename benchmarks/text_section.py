@@ -15,8 +15,9 @@ LINES = {
         5.0,
     ),
     "characters": (
-        f"{text_jobs.CHARACTER_UPDATES} updates of tinyshakespeare: embedding 64, GRU(512), "
-        f"{text_jobs.CHARACTER_ROWS} rows of {text_jobs.CHARACTER_STEPS} steps, state carried",
+        f"{text_jobs.CHARACTER_UPDATES} updates of tinyshakespeare: embedding 64, "
+        f"GRU({text_jobs.CHARACTER_HIDDEN}), {text_jobs.CHARACTER_ROWS} rows of "
+        f"{text_jobs.CHARACTER_STEPS} steps, state carried",
         2.0,
     ),
 }

@@ -28,7 +28,7 @@ from .reading import TextReading, WordDropout, check_texts
 RATE = 2e-3  # of learning
 # Of each network, chosen on held-out parts of training data: about so many updates in so many
 # epochs, but no more than so many tokens read, in three epochs or more.
-UPDATES, EPOCHS, READ = 1200, (4, 30), 1_600_000
+UPDATES, EPOCHS, READ = 1700, (6, 30), 1_600_000
 SMOOTHING = 0.1  # of labels
 START = 0.1  # standard deviation with which embeddings start
 QUERY = 32  # units of the attention's score
@@ -90,7 +90,7 @@ class TextClassifier(NeuralClassifier):
             read, between their layers and before the head.
         word_dropout: share of words that is hidden from a network, others in every epoch.
         members: networks that are averaged.
-        epochs: of training; by default 4 to 30, more for fewer texts, and 3 or 4 for long ones.
+        epochs: of training; by default 6 to 30, more for fewer texts, and 3 to 6 for long ones.
         learning_rate, batch_size: of AdamW; the rate rises first (to 0.002 by default) and then
             falls to zero.
         class_weight: None, "balanced", or a dict from label to weight.
