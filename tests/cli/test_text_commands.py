@@ -9,8 +9,8 @@ import pytest
 
 import headgate as hg
 from headgate.cli import main
-from headgate.cli.reports import as_file, verdict
-from headgate.data.held_out import drawn, every_kth, stratified
+from headgate.cli.reports import as_file, count_of, verdict
+from headgate.data.held_out import drawn, every_kth, ordinal, stratified
 
 PICTURED = ["confusion.png", "learning_curve.png", "model.safetensors", "report.json"]
 QUICK = ["--epochs", "2", "--members", "1", "--hidden-size", "4"]
@@ -237,6 +237,7 @@ def test_a_class_with_one_example(tmp_path, capsys):
         ("text,label\na,x\nb,y\n", ["--test", "{}", "--test-every", "3"],
          "--test and --test-every exclude each other"),
         ("text,label\na,x\nb,y\n", ["--dropout", "2"], "dropout must be at least 0 and below 1"),
+        ("text,label\na,x\nb,y\n", ["--seed", "-1"], "seed must be between 0 and"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_learned_is_said(tmp_path, capsys, content, options, message):
@@ -249,6 +250,21 @@ def test_what_cannot_be_learned_is_said(tmp_path, capsys, content, options, mess
     assert not (out / "report.json").exists()
 
 
+def test_parameters_are_checked_before_files_are_read(tmp_path, capsys):
+    for command in ("classify", "tag", "text"):
+        said = fails(capsys, command, "train", tmp_path / "nowhere", "--seed", "-1")
+        assert said.startswith("seed must be between 0 and")
+
+
+def test_the_confusion_matrix_of_an_earlier_run_goes(made, tmp_path, capsys):
+    (tmp_path / "confusion.png").touch()
+    path = tmp_path / "two.csv"
+    path.write_text("text,label\na,x\nb,y\n")  # too few to test on
+    said, _ = run(capsys, "classify", "train", path, "--out", tmp_path, *QUICK)
+    assert "learned from 2 examples, nothing held out to test on" in said
+    assert not (tmp_path / "confusion.png").exists()
+
+
 def test_files_and_models_that_do_not_fit(made, capsys):
     model = made / "tags" / "model.safetensors"
     assert "holds a SequenceTagger, expected a TextClassifier as headgate classify train" in fails(
@@ -257,6 +273,9 @@ def test_files_and_models_that_do_not_fit(made, capsys):
     model = made / "texts" / "model.safetensors"
     assert "there is no file nowhere.csv" in fails(
         capsys, "classify", "predict", model, "nowhere.csv"
+    )
+    assert f"{made} is a folder, expected a file or a text" in fails(
+        capsys, "classify", "predict", model, made
     )
 
 
@@ -339,6 +358,16 @@ def test_text_train_writes_a_model_and_says_perplexities(made, tmp_path, capsys)
     assert "learned from 1,296 characters, tested on 144 (the last tenth)" in said
 
 
+def test_text_train_names_every_test_file(made, tmp_path, capsys):
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    one.write_text("我决定去\n")
+    two.write_text("我 喜欢\n")
+    said, _ = run(capsys, "text", "train", made / "lines.txt", "--lines", "--test", one, "--test",
+                  two, "--out", tmp_path / "o", *QUICK[:2], *QUICK[4:])  # fmt: skip
+    assert "learned from 36 lines, tested on 2 (one.txt, two.txt)" in said
+    assert "model.safetensors holds the training text" in said
+
+
 def test_text_next_and_gates(made, capsys):
     model = made / "lines" / "model.safetensors"
     said, _ = run(capsys, "text", "next", model, "今天阳光明媚,我决定", "--top", "3")
@@ -394,6 +423,13 @@ def test_info_says_what_a_model_is(made, capsys, name, kind):
     assert said.startswith(f"model.safetensors: {kind}, ")
     assert "networks   " in said
     assert " epochs in " in said
+
+
+def test_counts_and_their_units():
+    assert [ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 102)] == [
+        "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd",
+    ]  # fmt: skip
+    assert (count_of(1, "line"), count_of(2000, "line")) == ("1 line", "2,000 lines")
 
 
 def test_parts():

@@ -17,26 +17,24 @@ from ..errors import InputError
 from ..models.baselines import MAJORITY_CLASS, linear_sequences, linear_text, majority_class
 from ..models.sequences.estimators import SequenceClassifier
 from ..models.texts.classifier import TextClassifier
-from .output import all_or_none, console, make_folder, working, write_json
+from .output import console, make_folder, working
 from .reports import (
     NAME,
     Scores,
     as_file,
+    check_one_test,
     confusion,
-    draw_confusion,
-    draw_learning,
     epochs_shown,
     load_as,
-    report,
     say_fitted,
     say_parts,
     score_table,
     verdict,
     warn_of_new,
     write_out,
+    write_trained,
 )
 
-FILES = ("model.safetensors", "report.json", "learning_curve.png", "confusion.png")
 ACCURACY, F1 = "accuracy", "macro F1"
 SHOWN = 10  # classes of a single text
 
@@ -52,46 +50,48 @@ def train_classifier(
     progress: bool | None,
     parameters: dict[str, Any],
 ) -> None:
-    """Fit on one part, test on the other beside the baselines, write the FILES to ``out``.
+    """Fit on one part, test on the other beside the baselines, write all that to ``out``.
 
     Raises:
         HeadgateError: for anything that the user can put right; nothing is half written.
     """
+    check_one_test(test, test_every)
+    shown = epochs_shown(progress)
+    model: Any
+    if any(map(is_ts, data)):
+        model = SequenceClassifier(progress=shown, **parameters)
+    else:
+        model = TextClassifier(tokens=tokens, progress=shown, **parameters)
+    model.check_parameters()
     examples = read_examples(data, reading)
     counts = check_classes(examples.labels or [])
     split, tested = _parts(examples, data, test, test_every, reading, parameters["seed"])
     train = examples.take(split.train)
     check_classes(train[1])
-    model: Any
-    if examples.are_texts:
-        model = TextClassifier(tokens=tokens, progress=epochs_shown(progress), **parameters)
-    else:
-        model = SequenceClassifier(progress=epochs_shown(progress), **parameters)
     folder = make_folder(out)
     model.fit(*train)
     with working("the baselines"):
         scores, found = _scores(model, train, tested, examples.are_texts)
     name = data[0].name if len(data) == 1 else f"{len(data)} files"
-    files = [file for file in FILES if found or file != "confusion.png"]
-    with all_or_none(folder, files) as staging:
-        model.save(staging / "model.safetensors")
-        draw_learning(staging / "learning_curve.png", model, "validation accuracy")
-        if found:
-            draw_confusion(staging / "confusion.png", tested[1], found, name)
-        facts = {
-            "files": [path.name for path in data],
-            "examples": len(examples.items),
-            "classes": {str(label): count for label, count in sorted(counts.items())},
-            "learned": len(train[0]),
-            "tested": len(tested[0]),
-            "held_out": split.how,
-        }
-        write_json(
-            staging / "report.json", report(facts, model, _details(scores, tested[1], found), files)
-        )
-    say_parts(name, len(train[0]), len(tested[0]), "examples", split.how)
+    facts = {
+        "files": [path.name for path in data],
+        "examples": len(examples.items),
+        "classes": {str(label): count for label, count in sorted(counts.items())},
+        "learned": len(train[0]),
+        "tested": len(tested[0]),
+        "held_out": split.how,
+    }
+    written = write_trained(
+        folder,
+        model,
+        facts,
+        _details(scores, tested[1], found),
+        score_name="validation accuracy",
+        taken=(tested[1], found, name) if found else None,
+    )
+    say_parts(name, len(train[0]), len(tested[0]), "example", split.how)
     _say(model, scores, len(tested[0]))
-    console().print(f"\nwritten to {folder}: {', '.join(files)}")
+    console().print(f"\nwritten to {folder}: {written}")
 
 
 def _parts(
@@ -103,8 +103,6 @@ def _parts(
     seed: int,
 ) -> tuple[Split, tuple[list[Any], list[str]]]:
     """The training rows, and the test part, of files of its own or held out."""
-    if test and every is not None:
-        raise InputError("--test and --test-every exclude each other; pass one of them")
     if test:
         others = read_examples(test, reading)
         if others.are_texts != examples.are_texts:

@@ -8,25 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.held_out import FRACTION, drawn, every_kth
+from ..data.held_out import FRACTION, drawn, every_kth, ordinal
 from ..data.text_files import is_table, read_corpus
-from ..errors import HeadgateError, HeadgateWarning, InputError
+from ..errors import HeadgateError, HeadgateWarning
 from ..models.texts.language_model import LanguageModel
-from .output import all_or_none, console, make_folder, working, write_json
+from .output import console, make_folder, working
 from .reports import (
     NAME,
     Scores,
-    draw_learning,
+    check_one_test,
     epochs_shown,
     load_as,
-    report,
     say_fitted,
     say_parts,
     score_table,
     verdict,
+    write_trained,
 )
 
-FILES = ("model.safetensors", "report.json", "learning_curve.png")
 PERPLEXITY = "perplexity"
 LEAST_TEXT = 200  # characters of a running text: of less nothing is held out
 
@@ -45,23 +44,24 @@ def train_language(
     progress: bool | None,
     parameters: dict[str, Any],
 ) -> None:
-    """Fit on one part, test on the other beside n-grams, write the FILES to ``out``.
+    """Fit on one part, test on the other beside n-grams, write all that to ``out``.
 
     Raises:
         HeadgateError: for anything that the user can put right; nothing is half written.
     """
+    check_one_test(test, test_every)
+    model = LanguageModel(progress=epochs_shown(progress), **parameters)
+    model.check_parameters()
     found = read_corpus(corpus, column=column, encoding=encoding)
     apart = lines or column is not None or is_table(corpus) or test_every is not None
-    if test and test_every is not None:
-        raise InputError("--test and --test-every exclude each other; pass one of them")
     if test:
         others = [
             line for path in test for line in read_corpus(path, column=column, encoding=encoding)
         ]
-        learned, tested, how = _as_corpus(found, apart), _as_corpus(others, apart), test[0].name
+        learned, tested = _as_corpus(found, apart), _as_corpus(others, apart)
+        how = ", ".join(path.name for path in test)
     else:
         learned, tested, how = _hold_out(found, apart, test_every, parameters["seed"])
-    model = LanguageModel(progress=epochs_shown(progress), **parameters)
     folder = make_folder(out)
     model.fit(learned)
     scores: Scores = {}
@@ -81,21 +81,22 @@ def train_language(
             "tokens": measured.tokens,
             "unknown": measured.unknown,
         }
-    with all_or_none(folder, FILES) as staging:
-        model.save(staging / "model.safetensors")
-        draw_learning(staging / "learning_curve.png", model, "validation score")
-        facts = {
-            "file": corpus.name,
-            "texts": "lines" if apart else "one",
-            "learned": _size(learned),
-            "tested": _size(tested),
-            "held_out": how,
-        }
-        write_json(staging / "report.json", report(facts, model, details, FILES))
-    unit = "lines" if apart else "characters"
-    say_parts(corpus.name, _size(learned), _size(tested), unit, how)
+    facts = {
+        "file": corpus.name,
+        "texts": "lines" if apart else "one",
+        "learned": len(learned),
+        "tested": len(tested),
+        "held_out": how,
+    }
+    written = write_trained(folder, model, facts, details, score_name="validation score")
+    unit = "line" if apart else "character"
+    say_parts(corpus.name, len(learned), len(tested), unit, how)
     _say(model, scores, details)
-    console().print(f"\nwritten to {folder}: {', '.join(FILES)}")
+    console().print(f"\nwritten to {folder}: {written}")
+    console().print(
+        "model.safetensors holds the training text, from which its n-grams are counted: keep it "
+        "where that text may be"
+    )
 
 
 def _ngrams(model: LanguageModel, measured: Any) -> dict[str, dict[str, float]]:
@@ -106,10 +107,6 @@ def _ngrams(model: LanguageModel, measured: Any) -> dict[str, dict[str, float]]:
 
 def _as_corpus(lines: list[str], apart: bool) -> Corpus:
     return lines if apart else "\n".join(lines) + "\n"
-
-
-def _size(corpus: Corpus) -> int:
-    return len(corpus)
 
 
 def _hold_out(
@@ -125,7 +122,7 @@ def _hold_out(
         else:
             split = every_kth(rows, every)
             learned, tested = [rows[k] for k in split.train], [rows[k] for k in split.test]
-            how = f"every {every}th line, from the first on"
+            how = f"every {ordinal(every)} line, from the first on"
         return [lines[k] for k in learned], [lines[k] for k in tested], how
     text = "\n".join(lines) + "\n"
     if len(text) < LEAST_TEXT:

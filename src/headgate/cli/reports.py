@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,12 +18,14 @@ from ..files import write_beside_and_rename
 from ..models.loading import load
 from ..models.neural import NeuralEstimator
 from ..version import __version__
-from .output import console, make_folder
+from .output import all_or_none, console, make_folder, write_json
 
 FILE_ENDINGS = {
     ".conll", ".conllu", ".csv", ".data", ".gz", ".parquet", ".pq", ".ts", ".tsv", ".txt",
 }  # fmt: skip
 NAME = "headgate"
+_FILES = ("model.safetensors", "report.json", "learning_curve.png")
+_CONFUSION = "confusion.png"
 
 Scores = Mapping[str, Mapping[str, float]]
 
@@ -32,6 +35,12 @@ def epochs_shown(progress: bool | None) -> bool | str:
     if progress is None:
         progress = sys.stderr is not None and sys.stderr.isatty()
     return "epochs" if progress else False
+
+
+def check_one_test(test: Sequence[Any], every: int | None) -> None:
+    """Raise InputError where both ``--test`` and ``--test-every`` were given."""
+    if test and every is not None:
+        raise InputError("--test and --test-every exclude each other; pass one of them")
 
 
 def load_as(path: Path, kinds: tuple[type, ...], command: str) -> Any:
@@ -54,14 +63,17 @@ def as_file(what: str) -> Path | None:
     """The argument as a file where it names one; None where it is a text.
 
     Raises:
-        InputError: it looks like a file's name, and there is none.
+        InputError: it looks like a file's name, and there is none; or it is a folder.
     """
     try:
         path = Path(what).expanduser()
         if what and path.is_file():
             return path
+        is_folder = os.sep in what and path.is_dir()
     except (OSError, RuntimeError, ValueError):  # a text of any length and content
         return None
+    if is_folder:
+        raise InputError(f"{what} is a folder, expected a file or a text; name a file in it")
     if what and not any(map(str.isspace, what)) and path.suffix.lower() in FILE_ENDINGS:
         raise InputError(
             f"there is no file {what}; check the name and the folder, or put a blank into a text "
@@ -152,6 +164,38 @@ def report(
     }
 
 
+def write_trained(
+    folder: Path,
+    model: NeuralEstimator,
+    facts: dict[str, Any],
+    test: dict[str, Any],
+    *,
+    score_name: str,
+    taken: tuple[Sequence[Any], Sequence[Any], str] | None = None,
+) -> str:
+    """Write the model, its report and its pictures, all or none; returns their names.
+
+    Args:
+        facts, test: of the data, and what was measured, for report.json.
+        score_name: of the learning curve's second axis.
+        taken: (truth, found, title) of a confusion matrix; without it one of an earlier run in
+            this folder goes, since it would be taken for this model's.
+
+    Raises:
+        HeadgateError: the system refused; the old files are unchanged.
+    """
+    files = [*_FILES, *([_CONFUSION] if taken else [])]
+    with all_or_none(folder, files) as staging:
+        model.save(staging / "model.safetensors")
+        draw_learning(staging / "learning_curve.png", model, score_name)
+        if taken:
+            draw_confusion(staging / _CONFUSION, *taken)
+        write_json(staging / "report.json", report(facts, model, test, files))
+    if not taken:
+        (folder / _CONFUSION).unlink(missing_ok=True)
+    return ", ".join(files)
+
+
 def _plain(value: Any) -> Any:
     if hasattr(value, "to_dict"):
         return value.to_dict()
@@ -194,8 +238,8 @@ def draw_confusion(path: Path, truth: Sequence[Any], found: Sequence[Any], title
 
 def say_fitted(model: NeuralEstimator, more: str = "") -> None:
     """One line: how long training took."""
-    epochs = len(model.history_.losses)
-    console().print(f"fitted in {model.seconds_:.1f} s, {epochs} epoch{'s' * (epochs != 1)}{more}")
+    epochs = count_of(len(model.history_.losses), "epoch")
+    console().print(f"fitted in {model.seconds_:.1f} s, {epochs}{more}")
 
 
 def write_out(out: Path | None, content: bytes, what: str) -> None:
@@ -215,4 +259,9 @@ def write_out(out: Path | None, content: bytes, what: str) -> None:
 def say_parts(name: str, train: int, test: int, unit: str, how: str) -> None:
     """One line: what was learned from and what tested on."""
     tested = f"tested on {test:,} ({how})" if test else "nothing held out to test on"
-    console().print(f"{name}: learned from {train:,} {unit}, {tested}")
+    console().print(f"{name}: learned from {count_of(train, unit)}, {tested}")
+
+
+def count_of(count: int, unit: str) -> str:
+    """A count and its unit: "1 line", "2,000 lines"."""
+    return f"{count:,} {unit}{'s' * (count != 1)}"

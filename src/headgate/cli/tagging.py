@@ -12,29 +12,26 @@ from typing import Any
 from ..data.held_out import Split, check_classes, drawn, every_kth
 from ..data.tagged_files import Sentences, read_sentences
 from ..data.tokens import WordTokenizer
-from ..errors import InputError
 from ..models.baselines import MAJORITY_TAG, majority_tags
 from ..models.texts.spans import are_span_tags, span_f1, token_accuracy
 from ..models.texts.tagger import SequenceTagger
-from .output import all_or_none, console, make_folder, working, write_json
+from .output import console, make_folder, working
 from .reports import (
     NAME,
     Scores,
     as_file,
-    draw_confusion,
-    draw_learning,
+    check_one_test,
     epochs_shown,
     load_as,
-    report,
     say_fitted,
     say_parts,
     score_table,
     verdict,
     warn_of_new,
     write_out,
+    write_trained,
 )
 
-FILES = ("model.safetensors", "report.json", "learning_curve.png", "confusion.png")
 F1, ACCURACY, NEW = "entity F1", "token accuracy", "accuracy on new tokens"
 
 
@@ -48,48 +45,47 @@ def train_tagger(
     progress: bool | None,
     parameters: dict[str, Any],
 ) -> None:
-    """Fit on one part, test on the other beside the majority tags, write the FILES to ``out``.
+    """Fit on one part, test on the other beside the majority tags, write all that to ``out``.
 
     Raises:
         HeadgateError: for anything that the user can put right; nothing is half written.
     """
+    check_one_test(test, test_every)
+    model = SequenceTagger(progress=epochs_shown(progress), **parameters)
+    model.check_parameters()
     sentences = read_sentences(data, **reading)
     counts = check_classes(_flat(sentences.tags or []), "tokens", "--tag-column")
     split, tested = _parts(sentences, test, test_every, reading, parameters["seed"])
     train = _take(sentences, split.train)
-    model = SequenceTagger(progress=epochs_shown(progress), **parameters)
     folder = make_folder(out)
     model.fit(train.tokens, train.tags)
     with working("the baseline"):
         scores, found = _scores(model, train, tested)
-    files = [file for file in FILES if found or file != "confusion.png"]
-    with all_or_none(folder, files) as staging:
-        model.save(staging / "model.safetensors")
-        draw_learning(staging / "learning_curve.png", model, f"validation {_metric(scores)}")
-        if found:
-            truth = _flat(tested.tags or [])
-            draw_confusion(staging / "confusion.png", truth, found, data.name)
-        facts = {
-            "file": data.name,
-            "sentences": len(sentences.tokens),
-            "tokens": sum(counts.values()),
-            "tags": dict(sorted(counts.items())),
-            "learned": len(train.tokens),
-            "tested": len(tested.tokens),
-            "held_out": split.how,
-        }
-        test_facts: dict[str, Any] = {"skipped": "nothing was held out"}
-        if scores:
-            test_facts = {"scores": scores}
-        write_json(staging / "report.json", report(facts, model, test_facts, files))
-    say_parts(data.name, len(train.tokens), len(tested.tokens), "sentences", split.how)
+    facts = {
+        "file": data.name,
+        "sentences": len(sentences.tokens),
+        "tokens": sum(counts.values()),
+        "tags": dict(sorted(counts.items())),
+        "learned": len(train.tokens),
+        "tested": len(tested.tokens),
+        "held_out": split.how,
+    }
+    written = write_trained(
+        folder,
+        model,
+        facts,
+        {"scores": scores} if scores else {"skipped": "nothing was held out"},
+        score_name=f"validation {_metric(scores)}",
+        taken=(_flat(tested.tags or []), found, data.name) if found else None,
+    )
+    say_parts(data.name, len(train.tokens), len(tested.tokens), "sentence", split.how)
     say_fitted(model)
     show = console()
     if scores:
         show.print()
         show.print(score_table(scores))
         show.print(f"\n{_metric(scores)}: {verdict(scores, _metric(scores))}")
-    show.print(f"\nwritten to {folder}: {', '.join(files)}")
+    show.print(f"\nwritten to {folder}: {written}")
 
 
 def _parts(
@@ -100,8 +96,6 @@ def _parts(
     seed: int,
 ) -> tuple[Split, Sentences]:
     """The training rows, and the test part, of files of its own or held out."""
-    if test and every is not None:
-        raise InputError("--test and --test-every exclude each other; pass one of them")
     count = len(sentences.tokens)
     if test:
         parts = [read_sentences(path, **reading) for path in test]

@@ -40,7 +40,14 @@ def every_kth(positions: Sequence[int], every: int) -> Split:
             f"--test-every {every} leaves none of {len(positions)} examples to learn from; leave "
             "it out or add examples"
         )
-    return Split(train, test, f"every {every}th, from the first of each file on")
+    return Split(train, test, f"every {ordinal(every)}, from the first of each file on")
+
+
+def ordinal(number: int) -> str:
+    """Such as 2nd, 11th."""
+    teens = number % 100 in (11, 12, 13)
+    ending = "th" if teens else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def stratified(labels: Sequence[Any], seed: int, fraction: float = FRACTION) -> Split:
