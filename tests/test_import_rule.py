@@ -33,8 +33,8 @@ RANKS = [
     {"training", "states"},
     {"learning", "observe", "rollout", "stream", "tagging", "weights"},
     {"network"},
-    {"models", "interop", "deploy"},
-    {"experiments"},
+    {"models", "interop"},
+    {"deploy", "experiments"},
     {"torch", "keras", "onnx"},  # public faces of interop
     {"cli", "studio"},
     {"__init__", "__main__"},

@@ -60,6 +60,7 @@ _HOMES = {
     "training.history": ("History",),
     "network": ("Network",),
     "models.loading": ("load",),
+    "deploy.live": ("live",),
     "models.forecasting.forecaster": ("GRUForecaster",),
     "models.sequences.estimators": ("SequenceClassifier", "SequenceRegressor"),
     "models.texts.language_model": ("LanguageModel",),
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from .data.cleaning import Cleaning as Cleaning
     from .data.samples import SampleTable as SampleTable
     from .data.windows import windows as windows
+    from .deploy.live import live as live
     from .errors import DivergenceError as DivergenceError
     from .errors import HeadgateError as HeadgateError
     from .errors import HeadgateWarning as HeadgateWarning

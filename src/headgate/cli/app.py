@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..version import __version__
-from . import text_app
+from . import live_app, text_app
 
 app = typer.Typer(
     name="headgate",
@@ -191,3 +191,6 @@ def demo(
     from .demo import run_demo
 
     run_demo(out)
+
+
+live_app.register(app)

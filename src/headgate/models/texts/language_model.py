@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time as clock
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -341,7 +341,7 @@ class LanguageModel(NeuralEstimator):
         """
         self.require_fitted("next")
         size = check_size("k", k, maximum=1 << 31)
-        return self._likeliest(self._reader(self._prompt(prompt)).distribution(), size)
+        return self.likeliest(self.reader(self._prompt(prompt)).distribution(), size)
 
     def generate(self, prompt: str = "", n: int = 100, **options: Any) -> str:
         """What follows a prompt, without the prompt; :meth:`stream` has the options."""
@@ -393,11 +393,11 @@ class LanguageModel(NeuralEstimator):
         layers = list(found.values()) if isinstance(found, dict) else [found]
         reset = np.mean([layer.reset[0].mean(axis=1) for layer in layers], axis=0)
         update = np.mean([layer.update[0].mean(axis=1) for layer in layers], axis=0)
-        reader = self._reader(indices[:1])
+        reader = self.reader(indices[:1])
         readings = []
         for place, index in enumerate(indices[1:], 1):
             reader.step(index)
-            likeliest = self._likeliest(reader.distribution(), size)
+            likeliest = self.likeliest(reader.distribution(), size)
             name = self.writing_.name(index)
             readings.append(GateReading(name, float(reset[place]), float(update[place]), likeliest))
         return readings
@@ -406,11 +406,13 @@ class LanguageModel(NeuralEstimator):
         indices = self.writing_.prompt(prompt)
         return indices if len(indices) <= LONGEST_PROMPT else indices[-LONGEST_PROMPT:]
 
-    def _reader(self, indices: list[int]) -> Reader:
+    def reader(self, indices: Iterable[int]) -> Reader:
+        """What follows a text that begins with these tokens, at least one."""
         network = self.members_.networks[0]
-        return Reader(network, self.ngram_, self.network_weight_, indices)
+        return Reader(network, self.ngram_, self.network_weight_, list(indices))
 
-    def _likeliest(self, p: Float64, k: int) -> list[tuple[str, float]]:
+    def likeliest(self, p: Float64, k: int) -> list[tuple[str, float]]:
+        """The k likeliest tokens of a distribution (V,), with their probabilities."""
         order = np.argsort(-p, kind="stable")[:k]
         return [(self.writing_.name(int(i)), float(p[i])) for i in order if p[i] > 0]
 
@@ -418,7 +420,7 @@ class LanguageModel(NeuralEstimator):
         self, indices: list[int], n: int, sampling: Sampling, rng: np.random.Generator
     ) -> Iterator[str]:
         line = self.writing_.line
-        reader = self._reader(indices)
+        reader = self.reader(indices)
         begins = len(indices) - 1 - indices[::-1].index(line) + 1 if line in indices else 0
         row = indices[begins:]  # of the line that is being written
         before = self.writing_.text(row)

@@ -62,6 +62,9 @@ class Reader:
     Args:
         weight: of the network; the n-grams have the rest.
         indices: what the text begins with, at least one token.
+
+    Attributes:
+        network: the stream of the network, whose state can be saved.
     """
 
     def __init__(
@@ -72,14 +75,14 @@ class Reader:
         indices: Sequence[int],
     ) -> None:
         self._weight = weight
-        self._network = network.stream()
+        self.network = network.stream()
         self._counts = None if ngram is None else ngram.follow()
         for index in indices:
             self.step(index)
 
     def step(self, index: int) -> None:
         """Go on by one token."""
-        self._p = self._network.step(index)
+        self._p = self.network.step(index)
         if self._counts is not None:
             self._counts.step(index)
 

@@ -1,0 +1,1 @@
+"""Models at work: what runs a fitted one outside a notebook."""
