@@ -416,6 +416,18 @@ def test_a_mistake_in_a_process(tmp_path):
     assert result.stderr == b"headgate: there is no file no.csv; check the name and the folder\n"
 
 
+@pytest.mark.parametrize("arguments", [["info"], ["predict"]])
+def test_a_closed_pipe_is_quiet(done, sales, arguments):
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as closed:
+        result = subprocess.run(
+            [sys.executable, "-m", "headgate", *arguments, str(done / "model.safetensors")],
+            stdout=closed, stderr=subprocess.PIPE, timeout=60, env=ENVIRONMENT,
+        )  # fmt: skip
+    assert (result.returncode, result.stderr) == (141, b"")
+
+
 def test_ctrl_c_is_quiet(sales, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "headgate", "forecast", str(sales), "--epochs", "1000000",

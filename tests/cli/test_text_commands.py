@@ -162,6 +162,9 @@ def test_explain_shows_each_token(made, capsys):
     first, *rows = said.splitlines()
     assert first.split() == ["token", "attention", "up", "to", "here"]
     assert [row.split()[0] for row in rows[:3]] == ["a", "good", "film"]
+    assert "--explain takes a text" in fails(
+        capsys, "classify", "predict", model, made / "reviews.csv", "--explain"
+    )
 
 
 def test_sequences_are_classified_from_ts_files(made, capsys):
@@ -180,8 +183,17 @@ def test_sequences_are_classified_from_ts_files(made, capsys):
     )
 
 
+def test_a_gap_in_a_ts_file_is_named_by_its_line(made, tmp_path, capsys):
+    path = tmp_path / "gap.ts"
+    lines = (made / "waves.ts").read_text().splitlines()
+    lines[6] = "?" + lines[6][lines[6].index(",") :]
+    path.write_text("\n".join(lines))
+    said = fails(capsys, "classify", "train", path, "--out", tmp_path / "o")
+    assert said.startswith(f"line 7 of {path} has a gap or a value that is not finite")
+
+
 def test_chinese_in_gb18030_and_a_byte_order_mark(tmp_path, capsys):
-    rows = "review,label\n" + "很好吃,好评\n太慢了,差评\n不错啊,好评\n难吃死,差评\n" * 5
+    rows = "评论,情感\n" + "很好吃,好评\n太慢了,差评\n不错啊,好评\n难吃死,差评\n" * 5
     for encoding, option in [("gb18030", ["--encoding", "gb18030"]), ("utf-8-sig", [])]:
         path = tmp_path / f"{encoding}.csv"
         path.write_bytes(rows.encode(encoding))
@@ -308,6 +320,12 @@ def test_tag_train_and_predict(made, tmp_path, capsys):
     said, err = run(capsys, "tag", "predict", model, tokens)
     assert (len(said.splitlines()), err) == (4, "")
     assert run(capsys, "tag", "predict", model, "").out == ""
+    for sentence, tokens in [
+        ("我决定去。", "我 决 定 去 。"),
+        ("我 决定 去 Rome.", "我 决定 去 Rome ."),
+    ]:
+        said, _ = run(capsys, "tag", "predict", model, sentence)
+        assert [line.split("\t")[0] for line in said.splitlines()] == tokens.split()
 
 
 def test_a_tag_that_appears_only_at_test_time(made, tmp_path, capsys):
@@ -380,6 +398,7 @@ def test_text_next_and_gates(made, capsys):
     assert rows[0].split()[0] == "今"
     assert all(0 <= float(value) <= 1 for value in rows[0].split()[1:3])
     run(capsys, "text", "next", model, "")
+    assert "Invalid value for '--top'" in fails(capsys, "text", "next", model, "", "--top", "0")
 
 
 def test_text_generate_goes_on_from_the_prompt(made, capsys):

@@ -87,6 +87,8 @@ TEXT_ERRORS = [
      " the first of them row 2; fill them or leave these rows out"),
     ("a.csv", "text,label\na,x\n", {"text": "words"},
      "there is no column 'words' for the text; --text must be one of 'text', 'label'"),
+        ("a.csv", "text,label\na,x\n", {"text": "label"},
+         "the column 'label' of {} was named for both texts and labels; name another for one"),
     ("a.csv", "a,b,c\n1,2,3\n", {},
      "which column of {} has the labels? It has 'a', 'b', 'c'; pass --label COL"),
     ("a.csv", "a,b,label\n1,2,3\n", {},
@@ -159,6 +161,8 @@ def test_tagged_sentences(tmp_path):
     alone = written(tmp_path, "c.conll", "a\nb\n\nc\n")
     assert read_sentences(alone, tagged=False).tokens == [["a", "b"], ["c"]]
     assert read_sentences(alone, tagged=False).tags is None
+    second = read_sentences(path, tagged=False, token_column=4)
+    assert (second.tokens, second.tags) == ([["B-ORG", "O"]], None)
 
 
 def test_conll_u(tmp_path):
@@ -182,6 +186,9 @@ def test_conll_u(tmp_path):
          "{} holds no sentence; expected a token and its tag in each line, a "
          "blank line between sentences"),
         ("a\tO\n", {"tag_column": -1}, "columns count from 1 on, got -1"),
+        ("a\tO\n", {"tag_column": 0}, "columns count from 1 on, got 0"),
+        ("a\tO\n", {"token_column": 2},
+         "column 2 of {} was named for both tokens and tags; name another for one"),
         ("a\tO\n", {"tag_column": 5},
          "line 1 of {} has 2 columns, expected at least 5; put a token and "
          "its tag into each line, parted by a tab"),
@@ -203,7 +210,7 @@ def test_sequences(tmp_path):
     found = read_sequences(written(tmp_path, "a.ts", HEAD + "1,2:3,?:a\n4:5:b\n\n"))
     np.testing.assert_array_equal(found.values[0], [[1, 3], [2, np.nan]])
     np.testing.assert_array_equal(found.values[1], [[4, 5]])
-    assert (found.labels, found.targets) == (["a", "b"], None)
+    assert (found.labels, found.targets, found.lines) == (["a", "b"], None, [5, 6])
     values = read_sequences(written(tmp_path, "b.ts", "@targetLabel true\n@data\n1,2:0.5\n"))
     assert (values.labels, values.targets.tolist()) == (None, [0.5])
     assert read_sequences(written(tmp_path, "c.ts", "@data\n1,2\n")).labels is None
@@ -221,6 +228,8 @@ def test_sequences(tmp_path):
          "each"),
         (HEAD + "1:a\n1:2:b\n", "line 6 of {} has 2 channels, expected 1 as in the lines before"),
         (HEAD + "1,2:c\n", "line 5 of {} has the class 'c', which @classLabel does not name"),
+        (HEAD + "1,2:\n",
+         "line 5 of {} has no class after its last colon; add it or leave the line out"),
         (HEAD + "1,2\n",
          "line 5 of {} holds no colon; expected channels and last the class, parted by "
          "colons"),

@@ -43,6 +43,8 @@ def _main(arguments: Sequence[str]) -> int:
             )
         except Exit as exit_:
             code = exit_.exit_code
+        except SystemExit as exit_:  # of typer and rich, who leave with 1: headgate ... | head
+            return PIPE_CLOSED if exit_.code == 1 else int(exit_.code or 0)
         if sys.stdout is not None:  # closed by the caller: headgate ... >&-
             sys.stdout.flush()
         return code if isinstance(code, int) else 0

@@ -199,6 +199,8 @@ def predict_classes(
         else:
             _say_one(classifier, what)
         return
+    if explain:
+        raise InputError(f"--explain takes a text, and {path} is a file; put the text in quotes")
     if is_ts(path) == are_texts:
         expected = "texts" if are_texts else "a .ts file"
         raise InputError(f"{model} classifies {'texts' if are_texts else 'sequences'}, but {path} "

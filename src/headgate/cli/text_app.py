@@ -286,7 +286,7 @@ def text_train(
 def text_next(
     model: Model,
     prompt: Annotated[str, typer.Argument(help="The beginning of a text.", metavar="PROMPT")],
-    count: Annotated[int, typer.Option("--top", help="Tokens to show.")] = 10,
+    count: Annotated[int, typer.Option("--top", help="Tokens to show.", min=1)] = 10,
     gates: Annotated[
         bool, typer.Option("--gates", help="Show what the gates did at each token.")
     ] = False,
@@ -301,7 +301,7 @@ def text_next(
 def text_generate(
     model: Model,
     prompt: Annotated[str, typer.Option("--prompt", help="What the text begins with.")] = "",
-    length: Annotated[int, typer.Option("--length", "-n", help="Most tokens.")] = 200,
+    length: Annotated[int, typer.Option("--length", "-n", help="Most tokens.", min=0)] = 200,
     temperature: Annotated[
         float, typer.Option("--temperature", help="Below 1 likelier, above 1 more surprising.")
     ] = 1.0,

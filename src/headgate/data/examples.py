@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..checks import MAX_FLOAT
 from ..errors import InputError
 from .sequence_files import read_sequences
 from .text_files import read_texts
@@ -41,7 +44,7 @@ def read_examples(
         labelled: False for examples alone.
 
     Raises:
-        InputError: a file cannot be read, or its examples have no classes.
+        InputError: a file cannot be read, or its examples have gaps or no classes.
     """
     if any(is_ts(path) for path in paths):
         if len(paths) > 1:
@@ -52,7 +55,13 @@ def read_examples(
                 f"{paths[0]} has no classes (@classLabel true); for numbers as targets use "
                 "headgate.SequenceRegressor in Python"
             )
-        return Examples(list(found.values), found.labels, list(range(len(found.values))), False)
+        for line, values in zip(found.lines, found.values, strict=True):
+            if not (np.abs(values) <= MAX_FLOAT).all():
+                raise InputError(
+                    f"line {line} of {paths[0]} has a gap or a value that is not finite; fill gaps "
+                    "or leave such lines out"
+                )
+        return Examples(found.values, found.labels, list(range(len(found.values))), False)
     texts = read_texts(paths, labelled=labelled, **reading)
     return Examples(texts.texts, texts.labels, texts.positions, True)
 

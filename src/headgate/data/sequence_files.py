@@ -23,11 +23,13 @@ class Sequences:
         values: (N,) arrays (T_i, I) float64, NaN where a value is missing.
         labels: (N,) classes as text, or None.
         targets: (N,) float64 values to be found, or None.
+        lines: (N,) where each stands in the file, from 1 on.
     """
 
     values: list[npt.NDArray[np.float64]]
     labels: list[str] | None
     targets: npt.NDArray[np.float64] | None
+    lines: list[int]
 
 
 def read_sequences(path: str | Path, *, encoding: str | None = None) -> Sequences:
@@ -49,7 +51,7 @@ def read_sequences(path: str | Path, *, encoding: str | None = None) -> Sequence
     words = header.get("classlabel", "false").split()
     has_class = bool(words) and words[0].lower() == "true"
     has_target = header.get("targetlabel", "false").lower().split()[:1] == ["true"]
-    values, last = [], []
+    values, last, places = [], [], []
     for number, line in enumerate(lines[begin:], start=begin + 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -62,6 +64,7 @@ def read_sequences(path: str | Path, *, encoding: str | None = None) -> Sequence
                 )
             last.append((number, parts.pop().strip()))
         values.append(_channels(path, number, parts))
+        places.append(number)
         if values[-1].shape[1] != values[0].shape[1]:
             raise InputError(
                 f"line {number} of {path} has {values[-1].shape[1]} channels, expected "
@@ -70,18 +73,23 @@ def read_sequences(path: str | Path, *, encoding: str | None = None) -> Sequence
     if not values:
         raise InputError(f"{path} holds no sequence after @data; expected one in each line")
     if not has_class and not has_target:
-        return Sequences(values, None, None)
+        return Sequences(values, None, None, places)
     if has_class:
         known = set(words[1:])
         for number, name in last:
+            if not name:
+                raise InputError(
+                    f"line {number} of {path} has no class after its last colon; add it or leave "
+                    "the line out"
+                )
             if known and name not in known:
                 raise InputError(
                     f"line {number} of {path} has the class {shown(name)}, which @classLabel does "
                     "not name"
                 )
-        return Sequences(values, [name for _, name in last], None)
+        return Sequences(values, [name for _, name in last], None, places)
     targets = np.array([_number(path, number, text) for number, text in last])
-    return Sequences(values, None, targets)
+    return Sequences(values, None, targets, places)
 
 
 def _header(path: str | Path, lines: list[str]) -> tuple[dict[str, str], int]:

@@ -51,9 +51,13 @@ def read_sentences(
         raise InputError(f"{path} holds no sentence; expected {_WANTED.content}")
     width = max(len(cells) for _, cells in rows)
     is_conll_u = width == CONLL_U and all(len(cells) == CONLL_U for _, cells in rows if cells)
-    token = token_column or (2 if is_conll_u else 1)
-    tag = tag_column or (4 if is_conll_u else width)
-    has_tags = width > 1
+    token = (2 if is_conll_u else 1) if token_column is None else token_column
+    tag = (4 if is_conll_u else width) if tag_column is None else tag_column
+    has_tags = width > 1 and token != tag
+    if tagged and width > 1 and token == tag:
+        raise InputError(
+            f"column {token} of {path} was named for both tokens and tags; name another for one"
+        )
     if tagged and not has_tags:
         raise InputError(
             f"{path} has one column, expected a token and its tag in each line, parted by a tab"

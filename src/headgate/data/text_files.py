@@ -27,8 +27,24 @@ _TEXT_NAMES = (
     "title",
     "question",
     "sequence",
+    "文本",
+    "评论",
+    "内容",
+    "标题",
+    "句子",
 )
-_LABEL_NAMES = ("label", "labels", "sentiment", "class", "category", "target", "y", "标签", "类别")
+_LABEL_NAMES = (
+    "label",
+    "labels",
+    "sentiment",
+    "class",
+    "category",
+    "target",
+    "y",
+    "标签",
+    "类别",
+    "情感",
+)
 _PREFIX = "__label__"  # as fastText writes labels
 
 
@@ -176,6 +192,11 @@ def _from_table(
             )
         labels = values.to_list()
     text = _named(frame, text, "text", "--text") if text else _guess_text(frame, path, label or "")
+    if text == label:
+        raise InputError(
+            f"the column {text!r} of {path} was named for both texts and labels; name another for "
+            "one"
+        )
     texts = frame[text].cast(pl.String).fill_null("").str.strip_chars().to_list()
     return Texts(texts, labels, list(range(frame.height)))
 

@@ -23,10 +23,16 @@ CJK = (
     "\u2e80-\u2fdf\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
 )
+_CJK = re.compile(f"[{CJK}]")
 # Runs of this many letters are no words, and tell DNA and scripts such as Thai from the rest.
 _RUN = re.compile(f"(?:(?![{CJK}])[^\\W\\d_]){{20,}}")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _LOOKED_AT = 1000  # texts by which "auto" chooses
+
+
+def has_cjk(text: str) -> bool:
+    """Whether a text has Chinese or Japanese characters."""
+    return _CJK.search(text) is not None
 
 
 @runtime_checkable
