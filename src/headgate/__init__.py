@@ -59,6 +59,7 @@ _HOMES = {
     ),
     "training.history": ("History",),
     "network": ("Network",),
+    "models.inside": ("look",),
     "models.loading": ("load",),
     "deploy.live": ("live",),
     "models.forecasting.forecaster": ("GRUForecaster",),
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     from .kernels import set_isa as set_isa
     from .kernels import set_num_threads as set_num_threads
     from .models.forecasting.forecaster import GRUForecaster as GRUForecaster
+    from .models.inside import look as look
     from .models.loading import load as load
     from .models.sequences.estimators import SequenceClassifier as SequenceClassifier
     from .models.sequences.estimators import SequenceRegressor as SequenceRegressor

@@ -6,15 +6,17 @@ In the style of ``plots``; matplotlib is imported with this module.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from .fonts import tidy_text
+from .fonts import names_that_show, tidy_text
 from .plots import BLUE, INK, PALETTE, direct_labels, new_figure, style
 
 # What a reader must know of a gate to read its picture.
@@ -58,7 +60,90 @@ def gates_figure(
     return figure
 
 
+def look_figure(look: Any, units: Sequence[int], title: str = "") -> Figure:
+    """The values, gates and attention of a :class:`headgate.models.inside.Look`, over one axis.
+
+    Args:
+        units: whose gates are shown, from 0 on.
+    """
+    steps, names = len(look), list(look.gates)
+    rows = bool(look.values) + len(names) + (look.attention is not None)
+    width = float(np.clip(0.34 * steps, 9.0, 20.0)) if look.are_tokens else 9.0
+    figure = new_figure(1, rows=rows, width=width, height=1.1 + 1.6 * rows)
+    panels = list(figure.axes)
+    if look.values:
+        _value_lines(panels[0], look)
+    gated = panels[bool(look.values) : bool(look.values) + len(names)]
+    for axes, name in zip(gated, names, strict=True):
+        image = _map_of_gate(axes, look.gates[name][:, units], name, NOTES[look.kind].get(name, ""))
+        if len(units) < look.gates[name].shape[1]:
+            axes.set_yticks(range(1, len(units) + 1), [str(unit + 1) for unit in units])
+    if look.attention is not None:
+        axes = panels[-1]
+        axes.bar(np.arange(1, steps + 1), look.attention, color=BLUE, width=0.85)
+        style(axes, "", "", "weight")
+        axes.set_title("attention", loc="left", fontsize=11, color=INK, pad=4)
+        axes.set_ylim(bottom=0)
+    _bar_of_colors(figure.colorbar(image, ax=panels, pad=0.01, fraction=0.02, aspect=40))
+    for axes in panels:
+        axes.set_xlim(0.5, steps + 0.5)
+        axes.tick_params(labelbottom=axes is panels[-1])
+    _step_labels(panels, look)
+    figure.suptitle(
+        title or look.layer, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK
+    )
+    tidy_text(figure)
+    return figure
+
+
+def _value_lines(axes: Axes, look: Any) -> None:
+    labels = []
+    for (name, values), color in zip(look.values.items(), PALETTE * 20, strict=False):
+        marker = "o" if len(values) == 1 else None
+        axes.plot(look.places, values, color=color, linewidth=1.6, marker=marker)
+        labels.append((float(values[-1]), name, color))
+    only = next(iter(look.values)) if len(look.values) == 1 else ""
+    style(axes, "", "", "")
+    axes.set_title(only, loc="left", fontsize=11, color=INK, pad=4)
+    if not only:
+        direct_labels(axes, labels)
+
+
+def _step_labels(panels: Sequence[Axes], look: Any) -> None:
+    """What the steps are, at as many of them as can be read."""
+    axes, steps = panels[-1], len(look)
+    if look.labels is None:
+        axes.set_xlabel("step", fontsize=11, color=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+        return
+    room = 60 if look.are_tokens else 8
+    every = -(-steps // room)
+    places = range(1, steps + 1, every)
+    names = names_that_show(look.labels, "token") if look.are_tokens else look.labels
+    texts = [names[place - 1] for place in places]
+    long = look.are_tokens and max(map(len, texts)) > 2
+    axes.set_xticks(
+        list(places), texts, rotation=60 if long else 0, ha="right" if long else "center"
+    )
+    for other in panels[:-1]:
+        other.set_xticks(list(places))
+
+
 def _heat_map(axes: Axes, values: npt.NDArray[np.float32], quantity: str, note: str) -> None:
+    image = _map_of_gate(axes, values, quantity, note)
+    _bar_of_colors(axes.figure.colorbar(image, ax=axes, pad=0.015, fraction=0.03, aspect=9))
+
+
+def _bar_of_colors(bar: Any) -> None:
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=9, color="#bbbbbb", labelcolor=INK, length=2)
+    bar.locator = MaxNLocator(nbins=2, min_n_ticks=3)
+    bar.update_ticks()
+
+
+def _map_of_gate(
+    axes: Axes, values: npt.NDArray[np.float32], quantity: str, note: str
+) -> AxesImage:
     steps, units = values.shape
     gate = quantity in _GATES
     # A state of relu or an LSTM's cell has no bound of its own.
@@ -81,11 +166,7 @@ def _heat_map(axes: Axes, values: npt.NDArray[np.float32], quantity: str, note: 
     axes.set_title(note, loc="right", fontsize=10, color="#5a5a5a", pad=4)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4, min_n_ticks=1))
-    bar = axes.figure.colorbar(image, ax=axes, pad=0.015, fraction=0.03, aspect=9)
-    bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.ax.tick_params(labelsize=9, color="#bbbbbb", labelcolor=INK, length=2)
-    bar.locator = MaxNLocator(nbins=2, min_n_ticks=3)
-    bar.update_ticks()
+    return image
 
 
 def attention_figure(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Model, given
+from .options import Encoding, Model, given
 
 Number = int | None
 
@@ -52,6 +52,47 @@ def stream(
     )
 
 
+def gates(
+    model: Model,
+    data: Annotated[
+        str, typer.Argument(help="A table or .ts file, or a text in quotes.", metavar="DATA")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Picture: .png, .svg or .pdf.", metavar="FILE")
+    ] = Path("gates.png"),
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Table of the numbers to write.", metavar="FILE")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", help="Such as gru_l1; the first by default.")
+    ] = None,
+    units: Annotated[
+        str | None, typer.Option("--units", help="Such as 1,2,5; all by default.")
+    ] = None,
+    example: Annotated[
+        int, typer.Option("--example", help="Of a file with several, from 1 on.")
+    ] = 1,
+    last: Annotated[
+        Number, typer.Option("--last", min=1, help="Steps to show at most; 300.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="Of a table, such as a,b.", metavar="COLS")
+    ] = None,
+    id: Annotated[
+        str | None, typer.Option("--id", help="Which of a forecaster's series.", metavar="NAME")
+    ] = None,
+    encoding: Encoding = None,
+) -> None:
+    """Draw the gates over your own series or sentence: 1 of an update gate keeps the old state."""
+    from .gates import draw_gates
+
+    draw_gates(
+        model, data, out, csv, layer=layer, units=units, example=example, last=last,
+        columns=columns, id=id, encoding=encoding,
+    )  # fmt: skip
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(stream)
+    app.command()(gates)
