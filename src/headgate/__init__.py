@@ -60,6 +60,7 @@ _HOMES = {
     "training.history": ("History",),
     "network": ("Network",),
     "models.inside": ("look",),
+    "experiments.comparison": ("compare",),
     "models.loading": ("load",),
     "deploy.live": ("live",),
     "models.forecasting.forecaster": ("GRUForecaster",),
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from .errors import InputError as InputError
     from .errors import ModelFileError as ModelFileError
     from .errors import NotFittedError as NotFittedError
+    from .experiments.comparison import compare as compare
     from .kernels import available_isas as available_isas
     from .kernels import get_num_threads as get_num_threads
     from .kernels import isa as isa

@@ -7,7 +7,9 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from .errors import HeadgateError, InputError
@@ -65,6 +67,24 @@ def write_beside_and_rename(
         raise HeadgateError(
             f"cannot write {path!r}: {reason}; nothing was changed; {hint}"
         ) from error
+
+
+@contextlib.contextmanager
+def all_or_none(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+    """A folder to write ``names`` to; they move to ``folder`` once all of them are whole.
+
+    Raises:
+        HeadgateError: the system refused; the old files are unchanged.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".headgate-", dir=folder) as staging:
+            yield Path(staging)
+            for name in names:
+                os.replace(Path(staging) / name, folder / name)
+    except OSError as error:
+        raise HeadgateError(
+            f"cannot write to {folder}: {error.strerror or error}; name another --out"
+        ) from None
 
 
 def _mode_of_existing(target: str) -> int | None:

@@ -266,6 +266,12 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150)
     return path
 
 
+def png_bytes(figure: Figure, *, dpi: int = 110) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    tidy_text(figure)
+    return _render(figure, "png", dpi)
+
+
 # -- style ---------------------------------------------------------------------------------
 
 

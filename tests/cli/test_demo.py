@@ -6,8 +6,9 @@ import pytest
 
 import headgate as hg
 from headgate.cli import main
-from headgate.cli.demo import PROMPT, SEEDS, sine_job, sine_series
+from headgate.cli.demo import PROMPT, SEEDS, sine_job
 from headgate.data.sunspots import SUNSPOTS
+from headgate.experiments.toys import sine_series
 
 
 @pytest.fixture(scope="module")

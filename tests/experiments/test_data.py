@@ -94,7 +94,7 @@ def test_a_text_is_cut_into_three() -> None:
         ("short\ntext", {}, "has 10 characters; at least 400 are needed"),
         ((["a", "b"], ["x"]), {}, "2 items, but 1 labels"),
         ((["a", "b"], ["x", "x"]), {}, "two classes or more are needed"),
-        ((["a", "b"], ["x", "y"]), {}, "have a class each, so none can be held out"),
+        ((["a", "b"], ["x", "y"]), {}, "no class of the examples has three examples"),
         (None, {}, "there are no data"),
         (np.arange(90.0), {"label": "x", "task": "forecast"}, "goes with the task classify"),
         (np.arange(90.0), {"colour": "x"}, "there is no option 'colour'"),

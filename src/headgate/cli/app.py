@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..version import __version__
-from . import live_app, text_app
+from . import comparing, live_app, text_app
 
 app = typer.Typer(
     name="headgate",
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(text_app.classify)
 app.add_typer(text_app.tag)
 app.add_typer(text_app.text)
+app.command("compare", help=comparing.HELP)(comparing.compare)
 
 Text = str | None
 Number = int | None

@@ -25,6 +25,7 @@ from rich.table import Table
 from ..data.frames import as_series, read_table
 from ..data.panel_future import panel_times
 from ..data.sunspots import SUNSPOTS
+from ..experiments.toys import sine_series
 from ..files import write_beside_and_rename
 from ..models.forecasting.backtest import Backtest
 from ..models.forecasting.forecaster import GRUForecaster
@@ -83,12 +84,6 @@ def run_demo(out: Path) -> None:
 
 
 # -- the sine ------------------------------------------------------------------------------
-
-
-def sine_series() -> Float32:
-    """(1000,) float32: five periods of a sine with normal noise of 0.1."""
-    noise = np.random.RandomState(42).normal(0, 0.1, 1000)
-    return np.round(np.sin(np.linspace(0, 10 * np.pi, 1000)) + noise, 6).astype(np.float32)
 
 
 def sine_job() -> tuple[Float32, dict[str, list[Run]]]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import HeadgateError
+from ..files import all_or_none as all_or_none
 from ..files import write_beside_and_rename
 from ..models.forecasting.backtest import METRICS, Backtest
 
@@ -74,24 +73,6 @@ def make_folder(path: Path) -> Path:
             f"cannot make the folder {path}: {reason}; name another --out"
         ) from None
     return path
-
-
-@contextlib.contextmanager
-def all_or_none(folder: Path, names: Iterable[str]) -> Iterator[Path]:
-    """A folder to write ``names`` to; they move to ``folder`` once all of them are whole.
-
-    Raises:
-        HeadgateError: the system refused; the old files are unchanged.
-    """
-    try:
-        with tempfile.TemporaryDirectory(prefix=".headgate-", dir=folder) as staging:
-            yield Path(staging)
-            for name in names:
-                os.replace(Path(staging) / name, folder / name)
-    except OSError as error:
-        raise HeadgateError(
-            f"cannot write to {folder}: {error.strerror or error}; name another --out"
-        ) from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -327,15 +327,15 @@ def hold_out_examples(
             raise InputError("the test file and DATA must both be texts, or both be sequences")
         rest, test = examples.all(), tested.all()
         how = "a file of its own"
-    if not test[0]:
-        raise InputError(
-            f"the {len(rest[0])} examples of {name} have a class each, so none can be held out; "
-            "bring two or more of some class"
-        )
     remaining = replace(examples, items=rest[0], labels=rest[1])
     with warnings.catch_warnings():  # what there is to say was said of the test part
         warnings.simplefilter("ignore", HeadgateWarning)
         inner = stratified(rest[1], seed + 1)
+    if not inner.test:
+        raise InputError(
+            f"no class of {name} has three examples, one each to learn from, to choose by and to "
+            "test on; bring more examples"
+        )
     return ClassData(
         name, examples.are_texts, remaining.take(inner.train), remaining.take(inner.test), test, how
     )

@@ -1,0 +1,388 @@
+"""compare: kinds of networks on the same data, split and budget, and what came out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..checks import as_number, check_choice, check_size, shown
+from ..errors import DivergenceError, InputError
+from ..training.progress import Progress
+from .data import TASKS, open_data
+from .jobs import BATCH, Job, Scores, make_job
+from .kinds import MODELS, NetworkModel, make_model, reason_against
+from .toys import adding_job, adding_table, expected_seconds, sine_job
+
+TOYS = ("adding", "sine")
+SHARE, LENGTH = "train fraction", "length"
+LENGTHS = (50, 100)
+GRADIENT_SAMPLES = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One model, trained once.
+
+    Attributes:
+        model, seed: which.
+        setting: the share of the training data, or the length; None where nothing varies.
+        parameters: how many; ``recurrent`` of them in recurrent layers.
+        seconds: of training.
+        step_seconds: of a live step, or None.
+        scores: what was measured on the test part, by name.
+        losses, val_losses: of every epoch.
+        gradients: (T,) how much each step's state matters, or None.
+        path: (S,) what it said when left to itself, or None.
+    """
+
+    model: str
+    seed: int
+    setting: float | None
+    parameters: int
+    recurrent: int
+    seconds: float
+    step_seconds: float | None
+    scores: Scores
+    losses: list[float]
+    val_losses: list[float]
+    gradients: npt.NDArray[np.float64] | None = None
+    path: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What :func:`compare` found.
+
+    Attributes:
+        job: what was learned and how it was measured; that of the last setting.
+        runs: every training, in the order of settings, models and seeds.
+        baselines: what needs no network, by setting: name -> scores.
+        varies: "train fraction", "length" or None.
+        left_out: why a model is missing, by name.
+    """
+
+    job: Job
+    runs: list[Run]
+    baselines: dict[float | None, Mapping[str, Scores]]
+    varies: str | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def models(self) -> list[str]:
+        """Those that were trained, in order."""
+        return list(dict.fromkeys(run.model for run in self.runs))
+
+    @property
+    def settings(self) -> list[float | None]:
+        """Shares of the training data, or lengths; [None] where nothing varies."""
+        return list(self.baselines)
+
+    def of(self, model: str, setting: float | None = None) -> list[Run]:
+        """The runs of a model, one for each seed."""
+        return [run for run in self.runs if (run.model, run.setting) == (model, setting)]
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A record for each model and setting, and behind them the baselines.
+
+        Keys: model, the setting where one varies, runs, parameters, recurrent_parameters, seconds
+        (median of the seeds), step_us (microseconds), and each metric with its standard deviation
+        over the seeds (``MAE``, ``MAE_spread``). None where there is nothing to say.
+        """
+        records = []
+        for setting in self.settings:
+            for model in self.models:
+                runs = self.of(model, setting)
+                if runs:
+                    records.append({**self._named(model, setting), **self._mean(runs)})
+            for name, scores in self.baselines[setting].items():
+                empty = dict.fromkeys(
+                    ("parameters", "recurrent_parameters", "seconds", "step_us"), None
+                )
+                records.append({**self._named(name, setting), "runs": 0, **empty, **scores})
+        return records
+
+    def _named(self, model: str, setting: float | None) -> dict[str, Any]:
+        return {"model": model} if self.varies is None else {"model": model, self.varies: setting}
+
+    def _mean(self, runs: Sequence[Run]) -> dict[str, Any]:
+        steps = [run.step_seconds for run in runs if run.step_seconds is not None]
+        record: dict[str, Any] = {
+            "runs": len(runs),
+            "parameters": runs[0].parameters,
+            "recurrent_parameters": runs[0].recurrent,
+            "seconds": float(np.median([run.seconds for run in runs])),
+            "step_us": 1e6 * float(np.median(steps)) if steps else None,
+        }
+        for metric in self.job.metrics:
+            values = [run.scores[metric] for run in runs]
+            record[metric] = float(np.mean(values))
+            record[f"{metric}_spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        return record
+
+    def show(self) -> None:
+        """Print the table and what it says."""
+        print(self)
+
+    def __repr__(self) -> str:
+        from .report import as_text
+
+        return as_text(self)
+
+    def plot(self) -> Any:
+        """Draw learning curves, scores, and what else there is; returns the matplotlib Figure."""
+        from .pictures import overview
+
+        return overview(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a report: one ``.html`` file, or ``.md`` with its pictures beside it.
+
+        Raises:
+            InputError: another ending.
+            HeadgateError: the files cannot be written; nothing was changed.
+        """
+        from .report import save
+
+        save(self, path)
+
+
+def check_report(path: str | os.PathLike[str]) -> None:
+    """Raise InputError now for a path that :meth:`Comparison.save` would refuse later."""
+    from .report import checked_target
+
+    checked_target(path)
+
+
+def compare(
+    data: Any = None,
+    task: str | None = None,
+    *,
+    models: str | Iterable[str] = MODELS,
+    seeds: int = 3,
+    train_fraction: float | str | Iterable[float] = 1.0,
+    length: int | str | Iterable[int] = LENGTHS,
+    hidden_size: int | None = None,
+    epochs: int | None = None,
+    lookback: int | None = None,
+    horizon: int = 12,
+    progress: bool | str = "auto",
+    say: Callable[[str], object] | None = None,
+    **reading: Any,
+) -> Comparison:
+    """Train kinds of networks on the same samples, with the same budget, and measure them.
+
+    Only what stands between the input and the linear head differs: a GRU, one whose reset gate
+    acts before the product (``gru_reset_before``), an LSTM and a plain RNN of equal width, a
+    network without memory (``mlp``), and a small Transformer where PyTorch is installed. A model
+    that cannot do the job is left out, which the result says.
+
+    Args:
+        data: a table with a numeric series, a frame or an array (forecast); a .ts file, labelled
+            texts or a pair (items, labels) (classify); a running text (text). None for "adding" and
+            "sine".
+        task: "forecast", "classify", "text", "adding" (remember two of ``length`` numbers) or
+            "sine" (a noisy sine, one value after the other); by default what the data are for.
+        models: names out of ``MODELS``, a list or with commas.
+        seeds: how often each is trained, from seeds 0, 1, ...
+        train_fraction: shares of the training data in (0, 1], one table row for each. The latest
+            windows of a series, the last part of a text, the same share of each class. What is
+            learned before the networks (scale, vocabulary) is that of the whole training part.
+        length: of the adding problem.
+        hidden_size: width; 32, or 64 for a text and 16 for the sine. The MLP has layers of twice
+            the width and of the width.
+        epochs: as many for all; by default what makes about the same number of updates for any
+            share of the data.
+        lookback: steps of a window; two seasons or more by default (forecast).
+        horizon: steps to forecast.
+        progress: as in :meth:`headgate.Network.fit`.
+        say: called with a line before what will take long.
+        **reading: test, encoding, time, target, id, freq, text, label, label_until, header, column,
+            tokens: how files are read.
+
+    Raises:
+        InputError: an unknown model, task or option, data that cannot be used, or no model left.
+    """
+    names = _model_names(models)
+    check_size("seeds", seeds, maximum=1000)
+    if hidden_size is not None:
+        check_size("hidden_size", hidden_size, maximum=4096)
+    if epochs is not None:
+        check_size("epochs", epochs, maximum=1 << 20)
+    jobs, varies = _jobs(data, task, train_fraction, length, lookback, horizon, reading)
+    if epochs is not None:
+        jobs = {setting: replace(job, epochs=epochs) for setting, job in jobs.items()}
+    left_out: dict[str, str] = {}
+    for name in names:
+        reasons = {setting: reason_against(name, job) for setting, job in jobs.items()}
+        if len(set(reasons.values())) == 1:
+            reasons = {None: next(iter(reasons.values()))}
+        for setting, reason in reasons.items():
+            if reason is not None:
+                left_out[_label(name, varies, setting)] = reason
+    if say is not None and (expected := sum(map(expected_seconds, jobs.values()))):
+        say(f"about {expected * len(names) * seeds:.0f} s on one core")
+    runs = _train(jobs, names, seeds, hidden_size, varies, left_out, progress)
+    if not runs:
+        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise InputError(f"no model is left to compare: {why}")
+    baselines = {setting: job.baselines for setting, job in jobs.items()}
+    return Comparison(list(jobs.values())[-1], runs, baselines, varies, left_out)
+
+
+def _label(name: str, varies: str | None, setting: float | None) -> str:
+    """What a model is called where it is left out, of one setting or of all."""
+    return name if setting is None else f"{name} at {varies} {setting:g}"
+
+
+def _train(
+    jobs: Mapping[float | None, Job],
+    names: Sequence[str],
+    seeds: int,
+    hidden: int | None,
+    varies: str | None,
+    left_out: dict[str, str],
+    progress: bool | str,
+) -> list[Run]:
+    runs: list[Run] = []
+    todo = [
+        (setting, name)
+        for setting in jobs
+        for name in names
+        if not {name, _label(name, varies, setting)} & set(left_out)
+    ]
+    if todo:
+        _warm_up(next(iter(jobs.values())))
+    with Progress(len(todo) * seeds, "comparing", progress) as bar:
+        for k, (setting, name) in enumerate(todo):
+            label = _label(name, varies, setting)
+            own = []
+            for seed in range(seeds):
+                if bar.active:
+                    bar.update(k * seeds + seed, f"{label}, seed {seed}")
+                try:
+                    own.append(_run(jobs[setting], name, setting, hidden, seed))
+                except DivergenceError as error:
+                    left_out[label] = f"seed {seed}: {str(error).partition('.')[0]}"
+                    own = []
+                    break
+            runs += own
+    return runs
+
+
+def _warm_up(job: Job) -> None:
+    """A glance at a few samples, so that the first model is not the one that wakes the machine."""
+    few = replace(job.share(min(1.0, BATCH / len(job.train))), epochs=1)
+    make_model("gru", few, 8, 0).fit()
+
+
+def _run(job: Job, name: str, setting: float | None, hidden: int | None, seed: int) -> Run:
+    model = make_model(name, job, job.hidden if hidden is None else hidden, seed)
+    history = model.fit()
+    gradients = path = None
+    if isinstance(model, NetworkModel):
+        if job.task == "adding":
+            norms = model.gradient_norms(adding_table(job.longest, GRADIENT_SAMPLES, 4))
+            if norms is not None:
+                gradients = np.exp(np.log(np.maximum(norms, 1e-30)).mean(axis=0))
+        if job.path is not None:
+            path = job.path(model)
+    return Run(
+        name,
+        seed,
+        setting,
+        model.parameters,
+        model.recurrent,
+        history.seconds,
+        model.step_seconds(),
+        job.score(model, history),
+        list(history.losses),
+        list(history.val_losses),
+        gradients,
+        path,
+    )
+
+
+# -- what is asked for ------------------------------------------------------------------------
+
+
+def _jobs(
+    data: Any,
+    task: str | None,
+    train_fraction: Any,
+    length: Any,
+    lookback: int | None,
+    horizon: int,
+    reading: dict[str, Any],
+) -> tuple[dict[float | None, Job], str | None]:
+    """The job of each setting, and what varies."""
+    if task is not None:
+        check_choice("task", task, (*TASKS, *TOYS))
+    shares = _shares(train_fraction)
+    if task in TOYS:
+        extra = [name for name, value in reading.items() if value]
+        if data is not None or lookback is not None or extra:
+            what = "data" if data is not None else extra[0] if extra else "lookback"
+            raise InputError(f"the task {task} makes its own data; leave {what} out")
+        if shares != [1.0]:
+            raise InputError(f"train_fraction goes with data of your own, not with the task {task}")
+        if task == "sine":
+            return {None: sine_job()}, None
+        return {float(n): adding_job(n) for n in _lengths(length)}, LENGTH
+    tokens = reading.pop("tokens", None)
+    opened = open_data(data, task=task, horizon=horizon, **reading)
+    job = make_job(opened, lookback=lookback, horizon=horizon, tokens=tokens)
+    if shares == [1.0]:
+        return {None: job}, None
+    return {share: job.share(share) for share in shares}, SHARE
+
+
+def _model_names(models: str | Iterable[str]) -> list[str]:
+    if not isinstance(models, (str, Iterable)):
+        raise InputError(f"models must be names, got {shown(models)}; such as 'gru,lstm'")
+    names = [name.strip() for name in models.split(",")] if isinstance(models, str) else [*models]
+    names = [name for name in dict.fromkeys(names) if name != ""]
+    if not names:
+        raise InputError(f"models is empty; name some of {', '.join(MODELS)}")
+    for name in names:
+        check_choice("models", name, MODELS)
+    return names
+
+
+def _numbers(name: str, values: Any) -> list[Any]:
+    found = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [
+        values
+    ]  # fmt: skip
+    if isinstance(values, str):
+        found = [_as_float(part) for part in values.split(",")]
+    if not found:
+        raise InputError(f"{name} is empty; pass a number, or several")
+    return found
+
+
+def _as_float(text: str) -> Any:
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return int(value) if value.is_integer() and "." not in text else value
+
+
+def _shares(values: Any) -> list[float]:
+    found = _numbers("train_fraction", values)
+    for value in found:
+        if not 0 < as_number(value) <= 1:
+            raise InputError(
+                f"train_fraction must be above 0 and at most 1, got {shown(value)}; 0.2 is a fifth"
+            )
+    return sorted({float(value) for value in found})
+
+
+def _lengths(values: Any) -> list[int]:
+    found = _numbers("length", values)
+    return sorted({check_size("length", value, minimum=2, maximum=1 << 16) for value in found})
