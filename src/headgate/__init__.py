@@ -61,6 +61,7 @@ _HOMES = {
     "network": ("Network",),
     "models.inside": ("look",),
     "experiments.comparison": ("compare",),
+    "experiments.tuning": ("tune",),
     "models.loading": ("load",),
     "deploy.live": ("live",),
     "models.forecasting.forecaster": ("GRUForecaster",),
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from .errors import ModelFileError as ModelFileError
     from .errors import NotFittedError as NotFittedError
     from .experiments.comparison import compare as compare
+    from .experiments.tuning import tune as tune
     from .kernels import available_isas as available_isas
     from .kernels import get_num_threads as get_num_threads
     from .kernels import isa as isa

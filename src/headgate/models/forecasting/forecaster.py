@@ -159,7 +159,7 @@ class GRUForecaster(Estimator):
                 too short; an earlier fit is kept.
         """
         begin = clock.perf_counter()
-        self._check_parameters()
+        self.check_parameters()
         panel = as_panel(
             data, time=time, target=target, id=id, past=past, future=future, static=static,
             freq=freq,
@@ -261,7 +261,7 @@ class GRUForecaster(Estimator):
         tails = [(1 - level / 100) / 2 for level in check_levels(self.levels)]
         return tuple(sorted({0.5, *tails, *(1 - tail for tail in tails)}))
 
-    def _check_parameters(self) -> None:
+    def check_parameters(self) -> None:
         check_size("horizon", self.horizon, maximum=1 << 16)
         if self.lookback is not None:
             check_size("lookback", self.lookback, maximum=1 << 16)
@@ -481,7 +481,7 @@ class GRUForecaster(Estimator):
         return skill(self, self.read_like(data, **columns))
 
     def _whole(self, data: Any, what: str, columns: dict[str, Any], fit: bool) -> Panel:
-        self._check_parameters()
+        self.check_parameters()
         known = ("time", "target", "id", "freq", "past", "future", "static")
         _check_columns(columns, known if fit else known[:4])
         if not fit:

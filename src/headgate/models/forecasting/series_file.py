@@ -108,7 +108,7 @@ def restore(cls: type[GRUForecaster], file: ModelFile) -> GRUForecaster:
         parameters = dict(facts["parameters"])
         parameters["levels"] = tuple(parameters["levels"])
         model = cls(**parameters)
-        model._check_parameters()
+        model.check_parameters()
         model.horizon_ = check_size("horizon", facts["horizon"], maximum=1 << 16)
         model.season_ = check_size("season", facts["season"])
         model.parameters_ = model.get_params()
