@@ -293,8 +293,9 @@ def test_a_progress_bar_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     plain.fit(x, y, epochs=30, progress=False)
     shown.fit(x, y, epochs=30, progress=True)
     assert weights(plain) == weights(shown)
-    with pytest.raises(hg.InputError, match="progress must be True, False, 'auto'"):
-        plain.fit(x, y, progress="loud")
+    for strange in ("loud", 0, np.array([1, 2])):
+        with pytest.raises(hg.InputError, match="progress must be True, False, 'auto'"):
+            plain.fit(x, y, progress=strange)
 
 
 def test_a_line_for_each_epoch(capsys: pytest.CaptureFixture[str]) -> None:

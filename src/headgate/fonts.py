@@ -63,6 +63,7 @@ _CJK = re.compile(
 )
 
 
+_NAMED = 10  # names that a warning lists beside their stand-ins
 _given: set[str] = set()  # advice
 
 
@@ -111,7 +112,11 @@ def names_that_show(names: Sequence[str], stand_in: str = "class") -> list[str]:
         have = _drawn_by(_families_for(frozenset(absent)))
         absent = {c for c in absent if ord(c) not in have}
     if absent:
-        _warn(sorted(absent), f"'{stand_in} 1', '{stand_in} 2', ...")
+        lost = [
+            (k, name) for k, name in enumerate(names, start=1) if absent & set(_printable(name))
+        ]
+        said = ", ".join(f"'{stand_in} {k}' for {name!r}" for k, name in lost[:_NAMED])
+        _warn(sorted(absent), said + ", ..." * (len(lost) > _NAMED))
     return [
         f"{stand_in} {number}" if absent & set(name) else name
         for number, name in enumerate(map(_printable, names), start=1)

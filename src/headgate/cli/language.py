@@ -138,6 +138,8 @@ def _hold_out(
 
 def _say(model: LanguageModel, scores: Scores, details: dict[str, Any]) -> None:
     say_fitted(model, f", {len(model.writing_):,} different {_unit(model)}")
+    if model.validation_score_ is None and model.ngram_ is not None:
+        console().print("too short to weigh the network and its n-grams: both count alike")
     if not scores:
         return
     show = console()

@@ -126,7 +126,7 @@ class Training:
         keep_best: False keeps the last epoch and only measures what is held out.
         patience: epochs without a better validation loss before training ends; None for never.
         options: more of ``Network.fit``: class_weights, label_smoothing, weight_decay, ...
-        progress: True, False or "auto".
+        progress: True, False, "auto" (where somebody watches) or "epochs" (a line for each).
     """
 
     members: int = 3

@@ -57,7 +57,8 @@ class NeuralEstimator(Estimator):
     - epochs, learning_rate: None lets the amount of data decide; batch_size.
     - class_weight (of classifiers): None, "balanced", or a dict from label to weight.
     - validation_fraction, early_stopping: see :func:`~headgate.models.members.train_members`.
-    - seed: the same seed gives the same bits. progress: True, False or "auto".
+    - seed: the same seed gives the same bits.
+    - progress: True, False, "auto" (where somebody watches) or "epochs" (a line for each).
 
     Attributes after a fit:
         members_: a :class:`~headgate.models.members.Members`, the networks.

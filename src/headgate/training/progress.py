@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
+from ..checks import shown
 from ..errors import InputError
 
 SHOW_AFTER = 1.0  # seconds
@@ -41,10 +42,11 @@ class Progress:
     """
 
     def __init__(self, total: int, label: str, mode: bool | str = "auto") -> None:
-        if mode not in (True, False, "auto", "epochs"):
-            raise InputError(f"progress must be True, False, 'auto' or 'epochs', got {mode!r}")
-        self._has_lines = mode == "epochs"
-        self._has_bar = bool(mode) if isinstance(mode, bool) else _somebody_watches()
+        is_flag = type(mode).__name__ in ("bool", "bool_")  # NumPy's too
+        if not is_flag and not (isinstance(mode, str) and mode in ("auto", "epochs")):
+            raise InputError(f"progress must be True, False, 'auto' or 'epochs', got {shown(mode)}")
+        self._has_lines = not is_flag and mode == "epochs"
+        self._has_bar = bool(mode) if is_flag else _somebody_watches()
         self.active = self._has_bar or self._has_lines
         self._total, self._label = total, _part.get() or label
         self._begins = f"{_part.get()}, " if _part.get() else ""

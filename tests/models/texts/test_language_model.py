@@ -220,7 +220,8 @@ def test_layers_cleaning_and_the_network_alone(tmp_path):
 
 @pytest.mark.parametrize("corpus", ["a", "ab ab", "你好。", ["", "a"], ["a"], "\n\na"])
 def test_a_corpus_shorter_than_a_chunk_is_learned(corpus):
-    model = hg.LanguageModel(hidden_size=4, epochs=2, progress=False).fit(corpus)
+    with pytest.warns(hg.HeadgateWarning, match="tokens are too few to hold some out"):
+        model = hg.LanguageModel(hidden_size=4, epochs=2, progress=False).fit(corpus)
     assert model.validation_score_ is None
     assert 1 <= model.perplexity(corpus) < 20
     assert isinstance(model.generate("", 5, seed=0), str)
@@ -228,11 +229,11 @@ def test_a_corpus_shorter_than_a_chunk_is_learned(corpus):
 
 def test_what_was_never_seen_in_a_prompt_is_unknown_or_its_like(model):
     assert model.next("龘☃", 3) == model.next("☃龘", 3)
-    wide = hg.LanguageModel("char", hidden_size=4, epochs=1, progress=False).fit("好，好" * 9)
+    wide = hg.LanguageModel("char", hidden_size=4, epochs=1, progress=False).fit("好，好" * 20)
     assert wide.writing_.prompt("好,") == wide.writing_.prompt("好，")
     assert 1 not in wide.writing_.prompt("好,")
     both = hg.LanguageModel("char", hidden_size=4, epochs=1, progress=False).fit(
-        "好，好" * 9 + ",!"
+        "好，好" * 20 + ",!"
     )
     assert both.writing_.prompt("好,!") == both.writing_.prompt("好，!")
     assert len(model.next("我" * 100_000, 1)) == 1
@@ -274,6 +275,7 @@ def test_what_is_no_text_is_refused(model):
         ({"top_p": 0}, "top_p must be above 0 and at most 1, got 0"),
         ({"n": -1}, "n must be between 0 and"),
         ({"stop": [""]}, "stop must be texts that are not empty"),
+        ({"stop": 5}, "stop must be a list or tuple, got 5"),
         ({"seed": -1}, "seed must be between 0 and"),
     ],
 )

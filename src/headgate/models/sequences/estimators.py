@@ -53,7 +53,7 @@ class SequenceClassifier(NeuralClassifier, SequenceEstimator):
             fewer than 30 sequences to hold out everything is learned.
         early_stopping: False learns everything and keeps the last epoch.
         seed: the same seed gives the same bits.
-        progress: True, False or "auto" (where somebody watches).
+        progress: True, False, "auto" (where somebody watches) or "epochs" (a line for each).
 
     Attributes:
         classes_: (C,) the labels, sorted.

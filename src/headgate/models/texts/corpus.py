@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from ...checks import check_size, shown
 from ...data.cleaning import Cleaning
 from ...data.tokens import CJK, SUBWORDS, Tokenizer, make_tokenizer, tokenizer_from_dict
 from ...data.vocabulary import UNKNOWN, Vocabulary
-from ...errors import InputError
+from ...errors import HeadgateWarning, InputError
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -23,6 +24,7 @@ Float32 = npt.NDArray[np.float32]
 LINE = "<line>"  # begins and ends lines: what a line's first token follows, and its end
 FEW_TYPES = 500  # an alphabet: even what occurs once belongs to it
 _LEAST_HELD, _MOST_HELD = 200, 20000  # tokens held out
+_FEW = 50  # tokens in all: worth a word
 _EXACT = 1 << 24  # integers below it are exact in float32
 
 
@@ -227,6 +229,13 @@ def unknown_share(sequences: Sequences) -> float:
 def hold_out(given: Sequences, fraction: float) -> tuple[Sequences, Sequences | None]:
     """What is learned from, and what is held out: every k-th of many texts, else each one's end."""
     tokens = int(given.predicted.sum())
+    if fraction and tokens < _FEW:
+        warnings.warn(
+            f"{tokens} tokens are too few to hold some out, so training is not stopped at its best "
+            "and nothing is measured; add text",
+            HeadgateWarning,
+            stacklevel=3,
+        )
     fraction = min(fraction, _MOST_HELD / max(tokens, 1))
     if fraction * tokens < _LEAST_HELD:
         return given, None

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...checks import as_number, check_choice, check_flags, check_rate, check_size, shown
+from ...checks import (
+    as_number,
+    check_choice,
+    check_flags,
+    check_rate,
+    check_size,
+    check_tuple,
+    shown,
+)
 from ...data.cleaning import Cleaning
 from ...data.tokens import KINDS
 from ...errors import InputError
@@ -75,7 +83,8 @@ class LanguageModel(NeuralEstimator):
         validation_fraction: of the corpus, held out: every k-th of many texts, else the end. It
             says which epoch is kept, and w. 20,000 tokens at most.
         early_stopping: False keeps the last epoch.
-        seed: the same seed gives the same bits. progress: True, False or "auto".
+        seed: the same seed gives the same bits.
+        progress: True, False, "auto" (where somebody watches) or "epochs" (a line for each).
 
     Attributes:
         writing_: tokenizer, vocabulary and cleaning.
@@ -373,8 +382,8 @@ class LanguageModel(NeuralEstimator):
         self.require_fitted("generate")
         sampling = Sampling(temperature, top_k, top_p)
         most = check_size("n", n, minimum=0, maximum=1 << 31)
-        ends = [stop] if isinstance(stop, str) else list(stop or ())
-        if not all(isinstance(end, str) and end for end in ends):
+        ends = check_tuple("stop", (stop,) if isinstance(stop, str) else stop or (), str)
+        if not all(ends):
             raise InputError(f"stop must be texts that are not empty, got {shown(stop)}")
         if seed is not None:
             check_size("seed", seed, minimum=0, maximum=1 << 62)

@@ -56,7 +56,7 @@ class SequenceTagger(NeuralEstimator):
             ``boldness_``.
         early_stopping: False to learn from everything and keep the last epoch.
         seed: the same seed gives the same bits.
-        progress: True, False or "auto".
+        progress: True, False, "auto" (where somebody watches) or "epochs" (a line for each).
 
     Attributes after a fit:
         classes_: (C,) the tags, sorted.
