@@ -166,3 +166,13 @@ def test_bidirectional_residual_attention(run: Any) -> None:
     assert [row[0] for row in rows.values()] == [977, 1953, 4241, 4241, 1265]
     assert all(row[2] < 0.005 for row in rows.values())
     assert rows["attention"][1] < 0.002 < 0.1 < rows["one layer"][1]
+
+
+def test_live(run: Any) -> None:
+    ran = run("09_live.py")
+    assert ran.names["updates"] == 399
+    frozen, learning = ran.numbers("stays as it is"), ran.numbers("goes on learning")
+    assert max(frozen[0], learning[0], learning[2]) < 0.07  # the noise alone is 0.05
+    assert frozen[1] > 0.3
+    assert frozen[2] > 0.3
+    assert 0.07 < learning[1] < frozen[1]

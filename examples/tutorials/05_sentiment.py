@@ -55,7 +55,7 @@ def score(X, y):
 
 
 watch = {"early_stopping": 2, "callbacks": [lambda _: accuracy.append(score(*validation))]}
-history = net.fit(*train, validation_data=validation, epochs=20, learning_rate=0.002, **watch)
+history = net.fit(*train, validation_data=validation, epochs=20, learning_rate=0.0005, **watch)
 print(f"stopped after {len(accuracy)} epochs; right on {score(*test):.1%} of the other reviews")
 
 if out:
