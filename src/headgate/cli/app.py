@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..version import __version__
-from . import comparing, live_app, text_app
+from . import comparing, live_app, text_app, tuning
 
 app = typer.Typer(
     name="headgate",
@@ -23,6 +23,7 @@ app.add_typer(text_app.classify)
 app.add_typer(text_app.tag)
 app.add_typer(text_app.text)
 app.command("compare", help=comparing.HELP)(comparing.compare)
+app.command("tune", help=tuning.HELP)(tuning.tune)
 
 Text = str | None
 Number = int | None
