@@ -323,6 +323,16 @@ class NeuralClassifier(ClassifierMixin, NeuralEstimator):  # type: ignore[misc]
             raise InputError("the network does not fit the classes")
 
 
+class ReadsTexts:
+    """Of an estimator whose X are texts: tells scikit-learn that arrays of numbers are not read."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+
 def check_pairs(count: int, y: Sized, examples: str = "examples") -> None:
     """Raise InputError unless there is one of ``y`` for each of ``count`` examples."""
     if len(y) != count:

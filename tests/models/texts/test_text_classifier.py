@@ -7,6 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from tolerances import NGRAM_PROBABILITY
 
 import headgate as hg
@@ -29,6 +30,15 @@ def reviews(count=400, seed=0):
         X.append(" ".join(words))
         y.append("neg" if k % 2 else "pos")
     return X, y
+
+
+def test_pipelines_of_scikit_learn_take_texts():
+    """That arrays of numbers are not read is told by tags; scikit-learn's own checks need them."""
+    for model in (hg.TextClassifier(), hg.SequenceTagger(), hg.LanguageModel()):
+        assert model.__sklearn_tags__().input_tags.string
+        assert not model.__sklearn_tags__().input_tags.two_d_array
+    model = hg.LanguageModel(hidden_size=4, epochs=1)
+    assert make_pipeline(model).fit(["one and two and three"] * 20)[-1] is model
 
 
 def quick(**options):

@@ -21,7 +21,7 @@ from ...spec import NetworkSpec
 from ...training.callbacks import Callback
 from ..labels import Labels, as_labels
 from ..members import Trained, accuracy, hold_out
-from ..neural import Float32, Float64, Int64, NeuralClassifier, check_pairs
+from ..neural import Float32, Float64, Int64, NeuralClassifier, ReadsTexts, check_pairs
 from .ngrams import NgramClassifier, Ngrams, blend_weights, log_softmax
 from .reading import TextReading, WordDropout, check_texts
 
@@ -65,7 +65,7 @@ class Explanation:
     probabilities: Float64
 
 
-class TextClassifier(NeuralClassifier):
+class TextClassifier(ReadsTexts, NeuralClassifier):
     """Classifies texts with a few bidirectional GRU networks and a linear model of n-grams.
 
     Each network reads tokens as sums of the vectors of words and their pieces, and sees the states
@@ -169,12 +169,6 @@ class TextClassifier(NeuralClassifier):
         check_flags(ngrams=self.ngrams)
         check_size("embedding_size", self.embedding_size, maximum=4096)
         check_rate("word_dropout", self.word_dropout)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        return tags
 
     # -- training ---------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from ...training.callbacks import Callback
 from ...training.history import History
 from ...training.options import FitOptions
 from ..members import Members
-from ..neural import NeuralEstimator
+from ..neural import NeuralEstimator, ReadsTexts
 from .corpus import Sequences, Writing, documents, hold_out, pack, unknown_share, unpack
 from .language_network import (
     CHUNK,
@@ -53,7 +53,7 @@ Float64 = npt.NDArray[np.float64]
 LONGEST_PROMPT = 1000  # tokens of a prompt that are read, its last ones
 
 
-class LanguageModel(NeuralEstimator):
+class LanguageModel(ReadsTexts, NeuralEstimator):
     """Predicts the next character, word or subword: a GRU network, mixed with counts of n-grams.
 
     A corpus is one running text, through which the state is carried, or a list of texts, each of
@@ -142,12 +142,18 @@ class LanguageModel(NeuralEstimator):
     # -- training ---------------------------------------------------------------------------
 
     def fit(
-        self, corpus: Any, *, validation_data: Any = None, callbacks: Sequence[Callback] = ()
+        self,
+        corpus: Any,
+        y: Any = None,
+        *,
+        validation_data: Any = None,
+        callbacks: Sequence[Callback] = (),
     ) -> LanguageModel:
         """Learn from a corpus; returns self.
 
         Args:
             corpus: a text, or a list of texts.
+            y: not read; pipelines of scikit-learn pass it.
             validation_data: held out instead of a part of the corpus.
             callbacks: as ``Network.fit`` takes them; with something held out they see its loss.
 

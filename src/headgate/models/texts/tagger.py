@@ -18,7 +18,7 @@ from ...spec import GRU, Dense, Dropout, Embedding, InputSpec, NetworkSpec
 from ...training.callbacks import Callback
 from ..labels import Labels
 from ..members import HeldOut, Score
-from ..neural import NeuralEstimator
+from ..neural import NeuralEstimator, ReadsTexts
 from .spans import OUTSIDE, Bools, allowed_pairs, are_span_tags, best_paths, span_f1, token_accuracy
 
 Float32 = npt.NDArray[np.float32]
@@ -32,7 +32,7 @@ MOST_FEATURES = 1 << 18
 PREDICTED_AT_ONCE = 1 << 22  # probabilities
 
 
-class SequenceTagger(NeuralEstimator):
+class SequenceTagger(ReadsTexts, NeuralEstimator):
     """Tags of tokens by an average of bidirectional networks.
 
     A token is the sum of the vectors of its features: the word in small letters, its shape, its
