@@ -91,7 +91,8 @@ def test_adding_shows_how_far_gradients_reach() -> None:
     assert found.settings == [4.0, 6.0]
     run = found.of("rnn", 6.0)[0]
     assert run.gradients is not None
-    assert run.gradients.shape == (6,)
+    assert run.gradients.shape == (2, 6)
+    assert run.gradients[:, -1].tolist() == [1, 1]
     assert found.of("mlp", 6.0)[0].gradients is None
     assert found.baselines[4.0]["always 1"]["MSE"] == pytest.approx(1 / 6, rel=0.1)
 

@@ -51,6 +51,17 @@ def test_a_series_is_cut_in_order_of_time() -> None:
     assert (short.learned.tolist(), short.seen.tolist()) == ([50], [75])
 
 
+def test_an_option_of_another_task_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(SERIES)
+    with pytest.raises(InputError, match="text='value' goes with the task classify, not with for"):
+        open_data(tmp_path / "a.csv", text="value")
+    (tmp_path / "b.csv").write_text(REVIEWS)
+    assert type(open_data(tmp_path / "b.csv", text="text")) is ClassData
+    corpus = open_data(tmp_path / "b.csv", text="text", task="text")
+    assert isinstance(corpus, TextData)
+    assert corpus.train.startswith("this film number 0 is bad\nthis film number 1 ")
+
+
 def test_classes_are_held_out_alike_and_apart() -> None:
     items = [f"text {k}" for k in range(100)]
     found = open_data((items, ["a"] * 80 + ["b"] * 20))
@@ -98,6 +109,7 @@ def test_a_text_is_cut_into_three() -> None:
         (None, {}, "there are no data"),
         (np.arange(90.0), {"label": "x", "task": "forecast"}, "goes with the task classify"),
         (np.arange(90.0), {"colour": "x"}, "there is no option 'colour'"),
+        (np.arange(90.0), {"text": "x"}, "text is for tables in files"),
         (Path("nowhere.csv"), {}, "nowhere.csv"),
         ([Path("a.txt"), Path("b.txt")], {"task": "text"}, "name one"),
     ],

@@ -15,13 +15,14 @@ from ..errors import DivergenceError, InputError
 from ..training.progress import Progress
 from .data import TASKS, open_data
 from .jobs import BATCH, Job, Scores, make_job
-from .kinds import MODELS, NetworkModel, make_model, reason_against
+from .kinds import MODELS, Model, NetworkModel, make_model, reason_against
 from .toys import adding_job, adding_table, expected_seconds, sine_job
 
 TOYS = ("adding", "sine")
 SHARE, LENGTH = "train fraction", "length"
 LENGTHS = (50, 100)
 GRADIENT_SAMPLES = 50
+PYTORCH = 16  # the Transformer takes about as long as so many networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,8 @@ class Run:
         step_seconds: of a live step, or None.
         scores: what was measured on the test part, by name.
         losses, val_losses: of every epoch.
-        gradients: (T,) how much each step's state matters, or None.
+        gradients: (2, T) how much each step's state matters before and after training: the norm of
+            dLoss/dh_t over that of the last step; or None.
         path: (S,) what it said when left to itself, or None.
     """
 
@@ -202,8 +204,8 @@ def compare(
         horizon: steps to forecast.
         progress: as in :meth:`headgate.Network.fit`.
         say: called with a line before what will take long.
-        **reading: test, encoding, time, target, id, freq, text, label, label_until, header, column,
-            tokens: how files are read.
+        **reading: test, encoding, time, target, id, freq, text, label, label_until, header, tokens:
+            how files are read.
 
     Raises:
         InputError: an unknown model, task or option, data that cannot be used, or no model left.
@@ -226,7 +228,10 @@ def compare(
             if reason is not None:
                 left_out[_label(name, varies, setting)] = reason
     if say is not None and (expected := sum(map(expected_seconds, jobs.values()))):
-        say(f"about {expected * len(names) * seeds:.0f} s on one core")
+        count = sum(
+            PYTORCH if name == "transformer" else 1 for name in names if name not in left_out
+        )
+        say(f"about {expected * count * seeds:.0f} s on one core")
     runs = _train(jobs, names, seeds, hidden_size, varies, left_out, progress)
     if not runs:
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
@@ -283,15 +288,11 @@ def _warm_up(job: Job) -> None:
 
 def _run(job: Job, name: str, setting: float | None, hidden: int | None, seed: int) -> Run:
     model = make_model(name, job, job.hidden if hidden is None else hidden, seed)
+    before = _gradients(job, model)
     history = model.fit()
-    gradients = path = None
-    if isinstance(model, NetworkModel):
-        if job.task == "adding":
-            norms = model.gradient_norms(adding_table(job.longest, GRADIENT_SAMPLES, 4))
-            if norms is not None:
-                gradients = np.exp(np.log(np.maximum(norms, 1e-30)).mean(axis=0))
-        if job.path is not None:
-            path = job.path(model)
+    after, path = _gradients(job, model), None
+    if job.path is not None:
+        path = job.path(model)
     return Run(
         name,
         seed,
@@ -303,9 +304,24 @@ def _run(job: Job, name: str, setting: float | None, hidden: int | None, seed: i
         job.score(model, history),
         list(history.losses),
         list(history.val_losses),
-        gradients,
+        None if before is None or after is None else np.stack([before, after]),
         path,
     )
+
+
+def _gradients(job: Job, model: Model) -> npt.NDArray[np.float64] | None:
+    """(T,) the norm of dLoss/dh_t over that of the last step, the geometric mean of some samples.
+
+    By themselves they would shrink with the error.
+    """
+    if job.task != "adding" or not isinstance(model, NetworkModel):
+        return None
+    norms = model.gradient_norms(adding_table(job.longest, GRADIENT_SAMPLES, 4))
+    if norms is None:
+        return None
+    logs = np.log(np.maximum(norms, 1e-30))
+    relative: npt.NDArray[np.float64] = np.exp((logs - logs[:, -1:]).mean(axis=0))
+    return relative
 
 
 # -- what is asked for ------------------------------------------------------------------------

@@ -34,11 +34,11 @@ TASKS = ("forecast", "classify", "text")
 TEST_STEPS = 0.2  # of a series, at its end; as much for each of many
 LEAST_STEPS = 4  # of a series that are learned from
 LEAST_TEXT = 400  # characters, so that a tenth says anything
-# What names parts of a file, by task; an option that is given settles the task.
+# What names parts of a file, by task; an option of one task alone settles it.
 ROLES = {
     "forecast": ("time", "target", "id", "freq"),
     "classify": ("text", "label", "label_until", "header"),
-    "text": ("column",),
+    "text": ("text",),
 }
 
 
@@ -140,8 +140,8 @@ def open_data(
         test: files of examples to test on, instead of a tenth of DATA.
         encoding: of the files; UTF-8 by default.
         **roles: time, target, id, freq (forecast); text, label, label_until, header (classify);
-            column (text): as ``as_panel``, ``read_texts`` and ``read_corpus`` take them. None is
-            not given.
+            text, a table's column (text): as ``as_panel``, ``read_texts`` and ``read_corpus`` take
+            them. None is not given.
 
     Raises:
         InputError: the data cannot be read, are for no task or too short for it; says what was
@@ -155,7 +155,7 @@ def open_data(
     paths = _paths(data)
     if paths is None:
         return _from_python(data, task, horizon, seed, given)
-    task = task or _task_of_files(paths, encoding)
+    task = _task_of_roles(given, task or _task_of_files(paths, encoding))
     name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
     if test and task != "classify":
         raise InputError(
@@ -172,7 +172,8 @@ def open_data(
             f"--task {task} name one"
         )
     if task == "text":
-        return hold_out_text(name, "\n".join(read_corpus(paths[0], encoding=encoding, **given)))
+        lines = read_corpus(paths[0], column=given.get("text"), encoding=encoding)
+        return hold_out_text(name, "\n".join(lines))
     table = read_table(paths[0], encoding=encoding)
     return hold_out_steps(name, as_panel(table, **given), horizon)
 
@@ -182,16 +183,18 @@ def open_data(
 
 def _task_of_roles(given: Mapping[str, Any], task: str | None) -> str | None:
     """The task whose options were given; options of another one are refused."""
-    owners = {name: owner for owner, names in ROLES.items() for name in names}
     for name in given:
-        if name not in owners:
-            raise InputError(f"there is no option {shown(name)}; it must be one of {list(owners)}")
-        if task is not None and owners[name] != task:
+        owners = [owner for owner, names in ROLES.items() if name in names]
+        if not owners:
+            known = ", ".join(dict.fromkeys(name for names in ROLES.values() for name in names))
+            raise InputError(f"there is no option {shown(name)}; it must be one of {known}")
+        if task is not None and task not in owners:
             raise InputError(
-                f"{name}={shown(given[name])} goes with the task {owners[name]}, not with {task}; "
+                f"{name}={shown(given[name])} goes with the task {owners[0]}, not with {task}; "
                 "leave one of them out"
             )
-        task = owners[name]
+        if len(owners) == 1:
+            task = owners[0]
     return task
 
 
@@ -245,6 +248,8 @@ def _from_python(
 ) -> Data:
     if isinstance(data, (SeriesData, ClassData, TextData)):
         return data
+    if given and task != "forecast":
+        raise InputError(f"{next(iter(given))} is for tables in files; leave it out")
     if isinstance(data, str):
         if task not in (None, "text"):
             raise InputError(f"a text in place of a file is for task='text', not for {task!r}")

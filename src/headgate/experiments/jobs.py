@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import check_size
+from ..checks import check_size, shown
 from ..data.cleaning import Cleaning
 from ..data.metrics import mae, mase, rmse
 from ..data.panel import Panel, complete
@@ -135,8 +135,10 @@ def make_job(data: Data, *, lookback: int | None, horizon: int, tokens: str | No
         tokens: what texts are cut into; words to classify, characters to go on, by default.
 
     Raises:
-        InputError: values are missing, or there are too few.
+        InputError: values are missing, there are too few, or an option is of another task.
     """
+    if tokens is not None and not (isinstance(data, TextData) or getattr(data, "are_texts", False)):
+        raise InputError(f"tokens={shown(tokens)} goes with texts, and {data.name} holds none")
     if isinstance(data, SeriesData):
         return _forecast(data, lookback, check_size("horizon", horizon, maximum=1 << 20))
     if lookback is not None:
@@ -150,7 +152,10 @@ def make_job(data: Data, *, lookback: int | None, horizon: int, tokens: str | No
 
 
 def _forecast(data: SeriesData, lookback: int | None, horizon: int) -> Job:
-    panel, _ = complete(data.panel, "error")
+    try:
+        panel, _ = complete(data.panel, "error")
+    except InputError as error:
+        raise InputError(f"{str(error).partition(';')[0]}; fill them or cut them off") from None
     season = _season(data, panel)
     room = int(data.learned.max()) - horizon  # steps that one window to learn from may have
     if lookback is None:

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from ..fonts import tidy_text
-from ..gate_plots import gradients_axes
-from ..plots import INK, PALETTE, QUIET, direct_labels, new_figure, rollout_axes, style
+from ..plots import PALETTE, QUIET, direct_labels, new_figure, rollout_axes, style
 from .comparison import LENGTH, Comparison
 from .kinds import MODELS
 
 COLORS = dict(zip(MODELS, PALETTE, strict=True))
 MOST_GRADIENTS = 3  # lengths whose gradients are drawn
+VANISHED = 1e-9  # of the last step's gradient: drawn as the floor
 _WIDE = 20.0  # curves that span such a factor stand on a logarithmic axis
 
 
@@ -142,17 +142,24 @@ def _rollout(axes: Axes, result: Comparison) -> None:
 
 
 def _gradients(axes: Axes, result: Comparison, setting: Any) -> None:
-    norms = {}
+    labels = []
     for model in result.models:
         rows = [run.gradients for run in result.of(model, setting) if run.gradients is not None]
-        if rows:
-            table = np.array(rows)
-            norms[model] = (table, np.full(len(table), table.shape[1]))
-    gradients_axes(axes, norms, f"What the loss owes to each step, length {setting:g}")
-    for line, model in zip(axes.lines, norms, strict=True):
-        line.set_color(COLORS[model])
-    for text in axes.texts:
-        text.set_color(COLORS.get(text.get_text(), INK))
+        if not rows:
+            continue
+        before, after = np.exp(np.log(np.maximum(rows, VANISHED)).mean(axis=0))
+        steps, color = np.arange(1, len(after) + 1), COLORS[model]
+        axes.plot(steps, before, color=color, linewidth=1.2, linestyle=(0, (2, 2)))
+        axes.plot(steps, after, color=color, linewidth=1.8)
+        labels.append((float(after[len(after) // 2]), model, color))
+    style(
+        axes, f"Gradient at each step, length {setting:g}; dotted before training", "step",
+        "norm of dLoss/dh over the last",
+    )  # fmt: skip
+    axes.set_yscale("log")
+    axes.margins(x=0.01)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    direct_labels(axes, labels)
 
 
 def _line(
