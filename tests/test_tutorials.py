@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[1] / "examples" / "tutorials"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "examples" / "tutorials"
 FILES = sorted(path.name for path in FOLDER.glob("*.py"))
 LINES = 40  # of code
 
@@ -69,6 +70,16 @@ def test_lines_of_code_are_counted() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_tutorial_is_short(name: str) -> None:
     assert lines_of_code((FOLDER / name).read_text(encoding="utf-8")) <= LINES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_tutorial_is_shown(name: str) -> None:
+    """Both READMEs and the page of tutorials lead to it, and its picture is there, and small."""
+    picture = name.replace(".py", ".png")
+    for page in ("README.md", "README.zh-CN.md", "docs/tutorials.md"):
+        assert f"examples/tutorials/{name})" in (ROOT / page).read_text(encoding="utf-8")
+    assert f"(images/tutorials/{picture})" in (ROOT / "docs/tutorials.md").read_text("utf-8")
+    assert (ROOT / "docs/images/tutorials" / picture).stat().st_size < 60_000
 
 
 def test_without_a_folder_nothing_is_written(
