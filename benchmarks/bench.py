@@ -34,6 +34,7 @@ from harness import (
     time_interleaved,
     verify,
 )
+from live_section import live_steps
 from shapes import (
     Bench,
     check_outputs,
@@ -258,6 +259,7 @@ SECTIONS: dict[str, Callable[[Bench], tuple[Any, bool]]] = {
     "grid": training_grid,
     "variants": variants,
     "inference": inference_grid,
+    "live": live_steps,
     "text": training_on_text,
     "random": random_shapes,
 }

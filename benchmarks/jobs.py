@@ -26,6 +26,7 @@ GOLDEN = ROOT / "tests" / "golden"
 SINE_EPOCHS, SINE_HIDDEN, SINE_RATE = 150, 16, 5e-4
 WINDOW_EPOCHS, WINDOW_HIDDEN, WINDOW_RATE, WINDOW_BATCH = 50, 50, 1e-3, 32
 INFERENCE_SHAPE: Shape = (1, 200, 32, 64)
+LIVE_HIDDEN, LIVE_STEPS = (16, 64), 500
 STEP_RATE = 1e-3
 GATES = {"gru": 3, "lstm": 4}
 
@@ -196,6 +197,26 @@ def inference_error(outputs: NDArray[np.floating], shape: Shape = INFERENCE_SHAP
     """Largest absolute difference of outputs (N, T, H) from :func:`inference_reference`."""
     difference = np.asarray(outputs, np.float64) - inference_reference(shape)
     return float(np.abs(difference).max())
+
+
+def live_shape(hidden: int) -> Shape:
+    """One sequence of single values that is followed step by step."""
+    return 1, LIVE_STEPS, 1, hidden
+
+
+@lru_cache(maxsize=2)
+def live_case(shape: Shape) -> tuple[Weights, list[float], NDArray[np.float64]]:
+    """Weights with a linear head, the values one by one, and the predictions (T,) in float64."""
+    _, steps, inputs, hidden = shape
+    weights = gru_weights(inputs, hidden, seed=2, outputs=1)
+    x = np.random.default_rng(3).standard_normal((1, steps, inputs)).astype(np.float32)
+    expected = states(weights, x)[0] @ weights["head.weight"][0].astype(np.float64)
+    return weights, x[0, :, 0].tolist(), expected + weights["head.bias"][0]
+
+
+def live_error(outputs: Sequence[float], shape: Shape) -> float:
+    """Largest absolute difference of predictions from those of :func:`live_case`."""
+    return float(np.abs(np.array(outputs) - live_case(shape)[2]).max())
 
 
 def states(

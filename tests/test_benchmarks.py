@@ -84,6 +84,17 @@ def test_the_benchmarks_equations_are_the_engines(reset_after: bool) -> None:
     np.testing.assert_allclose(net.predict(x), states, atol=1e-6)
 
 
+def test_a_live_job_is_what_a_stream_says() -> None:
+    shape = jobs.live_shape(16)
+    weights, values, _ = jobs.live_case(shape)
+    net = hg.Network(input_size=1, hidden_size=16, output_size=1, readout="every", seed=0)
+    net.load_state_dict(weights)
+    stream = net.stream()
+    outputs = [float(stream.step(value)[0]) for value in values]
+    assert jobs.live_error(outputs, shape) < 1e-6
+    assert jobs.live_error(outputs[::-1], shape) > 1e-3
+
+
 def test_the_norm_and_the_lstm_by_hand() -> None:
     # One unit: its normalised products are zero, so that the biases alone decide.
     ones = {"weight_ih": (3, 1), "weight_hh": (3, 1), "norm_ih": 3, "norm_hh": 3, "bias_ih": 3}

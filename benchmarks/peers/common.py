@@ -46,6 +46,11 @@ def time_calls(call: Callable[[], Any], seconds: float = 0.2) -> list[float]:
     return times
 
 
+def follow(step: Callable[[float], float], values: list[float]) -> list[float]:
+    """The prediction after each value, one call a value: what a live loop does."""
+    return [step(value) for value in values]
+
+
 def quickest(variants: dict[str, Callable[[], Any]], tries: int = 2, seconds: float = 1.0) -> str:
     """Name of the variant whose best of ``tries`` is the quickest; they take turns.
 

@@ -10,7 +10,7 @@ import jobs
 import numpy as np
 import text_jobs
 
-from peers.common import Peer, Result, serve, stopwatch, threads, time_calls
+from peers.common import Peer, Result, follow, serve, stopwatch, threads, time_calls
 
 
 class HeadgatePeer(Peer):
@@ -27,6 +27,7 @@ class HeadgatePeer(Peer):
             "windows": self.windows,
             "step": self.step,
             "inference": self.inference,
+            "live": self.live,
             "sentences": self.sentences,
             "characters": self.characters,
         }
@@ -140,6 +141,30 @@ class HeadgatePeer(Peer):
         times = time_calls(lambda: net.predict(x))
         error = jobs.inference_error(net.predict(x), size)
         return {"seconds": times, "max_error": error, "how": "Network.predict"}
+
+    def live(self, shape: Sequence[int], repeat: int = 1) -> Result:
+        """Seconds of a sequence that is followed step by step."""
+        size = jobs.as_shape(shape)
+        weights, values, _ = jobs.live_case(size)
+        net = self.headgate.Network(
+            input_size=1, hidden_size=size[3], output_size=1, readout="every", seed=0
+        )
+        net.load_state_dict(weights)
+        stream = net.stream()
+
+        def step(value: float) -> float:
+            return float(stream.step(value)[0])
+
+        times = []
+        for _ in range(1 + repeat):  # the first run warms up
+            stream.reset()
+            seconds, outputs = stopwatch(lambda: follow(step, values))
+            times.append(seconds)
+        return {
+            "seconds": times[1:],
+            "max_error": jobs.live_error(outputs, size),
+            "how": "Stream.step",
+        }
 
     # -- text ----------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ import text_jobs
 from peers.common import (
     Peer,
     Result,
+    follow,
     matrix_rate,
     quickest,
     serve,
@@ -44,6 +45,7 @@ class TorchPeer(Peer):
             "step": self.step,
             "peak": self.peak,
             "inference": self.inference,
+            "live": self.live,
             "sentences": self.sentences,
             "characters": self.characters,
         }
@@ -228,6 +230,30 @@ class TorchPeer(Peer):
             outputs = gru(steps)[0].transpose(0, 1).numpy()
         error = jobs.inference_error(outputs, size)
         return {"seconds": times, "max_error": error, "how": "nn.GRU"}
+
+    def live(self, shape: Sequence[int], repeat: int = 1) -> Result:
+        """Seconds of a sequence that is followed step by step; the tensor of the value is kept."""
+        torch, size = self.torch, jobs.as_shape(shape)
+        weights, values, _ = jobs.live_case(size)
+        gru, head = self.model(weights)
+        x, states = torch.zeros(1, 1, 1), [torch.zeros(1, 1, size[3])]
+
+        def step(value: float) -> float:
+            x.fill_(value)
+            _, states[0] = gru(x, states[0])
+            return head(states[0]).item()  # type: ignore[no-any-return]
+
+        times = []
+        with torch.no_grad():
+            for _ in range(1 + repeat):  # the first run warms up
+                states[0] = torch.zeros(1, 1, size[3])
+                seconds, outputs = stopwatch(lambda: follow(step, values))
+                times.append(seconds)
+        return {
+            "seconds": times[1:],
+            "max_error": jobs.live_error(outputs, size),
+            "how": "nn.GRU and nn.Linear, no_grad",
+        }
 
     # -- text ----------------------------------------------------------------------------------
 
