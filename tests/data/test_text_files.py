@@ -74,6 +74,15 @@ def test_a_file_for_each_class(tmp_path, names, labels):
     assert found.positions == [0, 2, 0, 2]
 
 
+def test_quotation_marks_within_texts_are_marks(tmp_path):
+    for name, mark in [("a.csv", ","), ("a.tsv", "\t")]:
+        lines = ["text,label", 'a 5" nail,x', '"b ""c"", d",y', f"{'e' * 200_000},x", ",y", ",,"]
+        content = "\n".join(line.replace(",", mark) for line in lines)
+        found = read_texts([written(tmp_path, name, content)])
+        assert found.texts == ['a 5" nail', f'b "c"{mark} d', "e" * 200_000, ""]
+        assert found.labels == ["x", "y", "x", "y"]
+
+
 def test_texts_without_labels(tmp_path):
     path = written(tmp_path, "a.txt", "a b\n\nc\n\n")
     assert read_texts([path], labelled=False).texts == ["a b", "", "c"] == read_lines(path)
@@ -87,8 +96,17 @@ TEXT_ERRORS = [
      " the first of them row 2; fill them or leave these rows out"),
     ("a.csv", "text,label\na,x\n", {"text": "words"},
      "there is no column 'words' for the text; --text must be one of 'text', 'label'"),
-        ("a.csv", "text,label\na,x\n", {"text": "label"},
-         "the column 'label' of {} was named for both texts and labels; name another for one"),
+    ("a.csv", "text,label\na,x\n", {"text": "label"},
+     "the column 'label' of {} was named for both texts and labels; name another for one"),
+    ("a.csv", "\ufeff", {},
+     "{} cannot be read as a table: it holds no line; expected CSV, TSV or Parquet with as many "
+     "cells in every line as in the header"),
+    ("a.csv", "\n\ntext,label\na,x\nb, c,y\n", {},
+     "line 5 of {} has 3 cells, expected 2 as in the first line; put texts that hold ',' in "
+     "quotation marks"),
+    ("a.csv", 'text,label\na,x\n"b,y\nc,y\n', {},
+     "line 3 of {} cannot be read (unexpected end of data); a text that begins with a quotation "
+     "mark must end with one, and those within it be doubled"),
     ("a.csv", "a,b,c\n1,2,3\n", {},
      "which column of {} has the labels? It has 'a', 'b', 'c'; pass --label COL"),
     ("a.csv", "a,b,label\n1,2,3\n", {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from pathlib import Path
@@ -106,18 +107,48 @@ def _read_text_csv(path: Path, text: str, header: bool) -> pl.DataFrame:
     """A table whose cells are texts; in one parted by tabs a quotation mark may be a mark."""
     import polars as pl
 
+    before = text.count("\n")
     text, _, separator = _first_line(path, text)
+    before -= text.count("\n")  # empty lines at the top
     marks = separator == "\t" and _OPEN_QUOTE.search(text)
-    frame = pl.read_csv(
-        io.BytesIO(text.encode()),
-        separator=separator,
-        has_header=header,
-        infer_schema=False,
-        quote_char=None if marks else '"',
-    )
-    if not header:
-        frame.columns = [str(number) for number in range(1, frame.width + 1)]
-    return _without_blanks(frame)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    # Not polars, for which an inch mark within a text makes the whole file malformed.
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, strict=True,
+        quoting=csv.QUOTE_NONE if marks else csv.QUOTE_MINIMAL,
+    )  # fmt: skip
+    rows: list[list[str | None]] = []
+    begin = 1
+    try:
+        for cells in reader:
+            width = len(rows[0]) if rows else len(cells)
+            if any(cells[width:]):
+                raise InputError(
+                    f"line {before + begin} of {path} has {len(cells)} cells, expected {width} as "
+                    f"in the first line; put texts that hold {separator!r} in quotation marks"
+                )
+            rows.append([cell or None for cell in cells[:width]] + [None] * (width - len(cells)))
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(
+            f"line {before + begin} of {path} cannot be read ({error}); a text that begins with a "
+            "quotation mark must end with one, and those within it be doubled"
+        ) from None
+    if not rows:
+        raise pl.exceptions.NoDataError("it holds no line")
+    if header:
+        names = _distinct([name or "" for name in rows.pop(0)])
+    else:
+        names = [str(number) for number in range(1, len(rows[0]) + 1)]
+    return _without_blanks(pl.DataFrame(rows, dict.fromkeys(names, pl.String), orient="row"))
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Names that stand twice as polars tells them apart."""
+    return [
+        f"{name}_duplicated_{names[:k].count(name) - 1}" if name in names[:k] else name
+        for k, name in enumerate(names)
+    ]
 
 
 def _has_decimal_commas(column: pl.Series) -> bool:
