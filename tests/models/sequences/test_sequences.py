@@ -140,6 +140,11 @@ def test_several_channels():
         model.predict([x[:, :2] for x in X])
 
 
+def test_targets_beyond_the_engine_are_refused():
+    with pytest.raises(hg.InputError, match=r"y holds 1e\+300, which is beyond the numbers of"):
+        quick(hg.SequenceRegressor).fit(np.ones((3, 4)), [0.0, 1e300, 1.0])
+
+
 @pytest.mark.parametrize(
     ("X", "message"),
     [

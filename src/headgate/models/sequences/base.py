@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import r2_score
 from sklearn.utils import check_array
 
-from ...checks import check_flags, check_size
+from ...checks import MAX_FLOAT, check_flags, check_size
 from ...data.samples import SampleTable
 from ...data.sequences import Ragged, as_sequences
 from ...errors import InputError
@@ -204,6 +204,12 @@ def as_targets(y: Any) -> Float64:
         ) from None
     if targets.ndim not in (1, 2):
         raise InputError(f"y must be (N,) or (N, K), got shape {targets.shape}")
+    largest = float(np.abs(targets).max())
+    if largest > MAX_FLOAT:
+        raise InputError(
+            f"y holds {largest:.3g}, which is beyond the numbers of the engine (float32, up to "
+            f"{MAX_FLOAT:.3g}); use a larger unit"
+        )
     return np.asarray(targets)
 
 
