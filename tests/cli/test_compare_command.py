@@ -37,7 +37,7 @@ def test_adding_says_how_long_it_will_take(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comparison, "_train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert main(["compare", "--task", "adding", "--length", "20,40", "--models", "gru"]) == 130
+    assert main(["compare", "--task", "adding", "--length", "40,80", "--models", "gru"]) == 130
     assert capsys.readouterr().err.startswith("about ")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 import headgate as hg
 from headgate.experiments import kinds
 from headgate.experiments.comparison import Comparison
+from headgate.experiments.data import open_data
+from headgate.experiments.jobs import make_job
 from headgate.experiments.kinds import MODELS, make_model, network_spec
 from headgate.experiments.toys import adding_job, sine_job
 
@@ -139,6 +142,21 @@ def test_the_transformer_learns_the_same_samples(data: str) -> None:
     assert record["step_us"] is None
     losses = found.of("transformer")[0].losses
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
+def test_the_transformer_sees_nothing_of_what_is_to_come() -> None:
+    job = make_job(open_data("the sea the wind " * 60), lookback=None, horizon=12)
+    model: Any = make_model("transformer", job, 8, 0)
+    first = job.train.take(slice(0, 1))
+    other = np.array(first.tokens)
+    other[first.starts[0] + 30] = (other[first.starts[0] + 30] + 1) % job.vocabulary
+    out, changed = (
+        model.predict(replace(first, tokens=tokens))[0] for tokens in (first.tokens, other)
+    )
+    differs = (out != changed).any(axis=1)
+    assert not differs[:30].any()
+    assert differs[30]
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import as_number, check_choice, check_size, shown
+from ..checks import check_choice, check_size
 from ..errors import DivergenceError, InputError
 from ..training.progress import Progress
+from .asked import lengths_of, model_names, shares_of
 from .data import TASKS, open_data
-from .jobs import BATCH, Job, Scores, make_job
+from .jobs import Job, Scores, make_job
 from .kinds import MODELS, Model, NetworkModel, make_model, reason_against
-from .toys import adding_job, adding_table, expected_seconds, sine_job
+from .toys import adding_job, adding_table, sine_job
 
 TOYS = ("adding", "sine")
 SHARE, LENGTH = "train fraction", "length"
 LENGTHS = (50, 100)
 GRADIENT_SAMPLES = 50
+LONG = 5.0  # seconds that are worth a word before
 PYTORCH = 16  # the Transformer takes about as long as so many networks
 
 
@@ -210,7 +212,7 @@ def compare(
     Raises:
         InputError: an unknown model, task or option, data that cannot be used, or no model left.
     """
-    names = _model_names(models)
+    names = model_names(models)
     check_size("seeds", seeds, maximum=1000)
     if hidden_size is not None:
         check_size("hidden_size", hidden_size, maximum=4096)
@@ -227,11 +229,10 @@ def compare(
         for setting, reason in reasons.items():
             if reason is not None:
                 left_out[_label(name, varies, setting)] = reason
-    if say is not None and (expected := sum(map(expected_seconds, jobs.values()))):
-        count = sum(
-            PYTORCH if name == "transformer" else 1 for name in names if name not in left_out
-        )
-        say(f"about {expected * count * seeds:.0f} s on one core")
+    able = [name for name in names if name not in left_out]
+    expected = _expected(jobs.values(), able, seeds, hidden_size)
+    if say is not None and expected > LONG:
+        say(f"about {expected:.0f} s")
     runs = _train(jobs, names, seeds, hidden_size, varies, left_out, progress)
     if not runs:
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
@@ -261,8 +262,6 @@ def _train(
         for name in names
         if not {name, _label(name, varies, setting)} & set(left_out)
     ]
-    if todo:
-        _warm_up(next(iter(jobs.values())))
     with Progress(len(todo) * seeds, "comparing", progress) as bar:
         for k, (setting, name) in enumerate(todo):
             label = _label(name, varies, setting)
@@ -280,10 +279,21 @@ def _train(
     return runs
 
 
-def _warm_up(job: Job) -> None:
-    """A glance at a few samples, so that the first model is not the one that wakes the machine."""
-    few = replace(job.share(min(1.0, BATCH / len(job.train))), epochs=1)
-    make_model("gru", few, 8, 0).fit()
+def _expected(jobs: Iterable[Job], names: Sequence[str], seeds: int, hidden: int | None) -> float:
+    """About how many seconds all will take, from two updates of a GRU.
+
+    It wakes the machine too, so that the first model is not the one that does.
+    """
+    models = sum(PYTORCH if name == "transformer" else 1 for name in names)
+    total = 0.0
+    for job in jobs:
+        rows = np.arange(min(2 * int(job.fit["batch_size"]), len(job.train)))
+        few = replace(job, train=job.train.take(rows), validation=None, epochs=1)
+        model = make_model("gru", few, job.hidden if hidden is None else hidden, 0)
+        model.fit()
+        share = model.fit().seconds / len(rows)
+        total += share * len(job.train) * job.options()["epochs"] * models * seeds
+    return total
 
 
 def _run(job: Job, name: str, setting: float | None, hidden: int | None, seed: int) -> Run:
@@ -339,7 +349,7 @@ def _jobs(
     """The job of each setting, and what varies."""
     if task is not None:
         check_choice("task", task, (*TASKS, *TOYS))
-    shares = _shares(train_fraction)
+    shares = shares_of(train_fraction)
     if task in TOYS:
         extra = [name for name, value in reading.items() if value]
         if data is not None or lookback is not None or extra:
@@ -349,56 +359,10 @@ def _jobs(
             raise InputError(f"train_fraction goes with data of your own, not with the task {task}")
         if task == "sine":
             return {None: sine_job()}, None
-        return {float(n): adding_job(n) for n in _lengths(length)}, LENGTH
+        return {float(n): adding_job(n) for n in lengths_of(length)}, LENGTH
     tokens = reading.pop("tokens", None)
     opened = open_data(data, task=task, horizon=horizon, **reading)
     job = make_job(opened, lookback=lookback, horizon=horizon, tokens=tokens)
     if shares == [1.0]:
         return {None: job}, None
     return {share: job.share(share) for share in shares}, SHARE
-
-
-def _model_names(models: str | Iterable[str]) -> list[str]:
-    if not isinstance(models, (str, Iterable)):
-        raise InputError(f"models must be names, got {shown(models)}; such as 'gru,lstm'")
-    names = [name.strip() for name in models.split(",")] if isinstance(models, str) else [*models]
-    names = [name for name in dict.fromkeys(names) if name != ""]
-    if not names:
-        raise InputError(f"models is empty; name some of {', '.join(MODELS)}")
-    for name in names:
-        check_choice("models", name, MODELS)
-    return names
-
-
-def _numbers(name: str, values: Any) -> list[Any]:
-    found = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [
-        values
-    ]  # fmt: skip
-    if isinstance(values, str):
-        found = [_as_float(part) for part in values.split(",")]
-    if not found:
-        raise InputError(f"{name} is empty; pass a number, or several")
-    return found
-
-
-def _as_float(text: str) -> Any:
-    try:
-        value = float(text)
-    except ValueError:
-        return text
-    return int(value) if value.is_integer() and "." not in text else value
-
-
-def _shares(values: Any) -> list[float]:
-    found = _numbers("train_fraction", values)
-    for value in found:
-        if not 0 < as_number(value) <= 1:
-            raise InputError(
-                f"train_fraction must be above 0 and at most 1, got {shown(value)}; 0.2 is a fifth"
-            )
-    return sorted({float(value) for value in found})
-
-
-def _lengths(values: Any) -> list[int]:
-    found = _numbers("length", values)
-    return sorted({check_size("length", value, minimum=2, maximum=1 << 16) for value in found})

@@ -381,7 +381,7 @@ def _text(data: TextData, tokens: str) -> Job:
         vocabulary=size,
         kind="classification",
         every=True,
-        updates=1000,
+        updates=600,
         most=60,
         baselines={"unigram": {"perplexity": math.exp(unigram)}},
         hidden=64,

@@ -18,7 +18,6 @@ LEARNED, AHEAD = 800, 199  # points before the roll-out, and its steps
 ALWAYS_ONE = "always 1"
 EXAMPLES, TESTS = 10_000, 1000  # of the adding problem
 BATCH, LEARNING_RATE, UPDATES = 50, 5e-3, 2000
-SECONDS_A_STEP = 5e-7  # of a sample, forward and back, 32 units: the mean of the models
 
 
 def sine_series() -> Float32:
@@ -114,11 +113,3 @@ def adding_job(length: int) -> Job:
         baselines={ALWAYS_ONE: {"MSE": float(np.mean((test.y - 1.0) ** 2))}},
         hidden=32,
     )
-
-
-def expected_seconds(job: Job) -> float:
-    """About how long one model takes to learn a long job on one core; 0 where it is soon done."""
-    if job.task != "adding":
-        return 0.0
-    options = job.options()
-    return float(SECONDS_A_STEP * options["epochs"] * len(job.train) * job.longest)
