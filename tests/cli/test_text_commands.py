@@ -241,6 +241,8 @@ def test_a_class_with_one_example(tmp_path, capsys):
         ("text,label\na,x\nb,x\n", [],
          "all 2 examples are 'x', and two classes or more are needed; check --label, or add "
          "examples of others"),
+        ("text,label\n" + "".join(f"a,{k / 7}\n" for k in range(11)), [],
+         "each of 11 examples has a class of its own, such as '0.0', so there is nothing"),
         ("text,label\na,\nb,x\n", [], "1 of 2 rows of {} have no label in the column 'label'"),
         ("text,label\na,x\n", ["--text", "review"], "there is no column 'review' for the text"),
         ("text,label\na,x\nb,y\n", ["--test-every", "1"], "--test-every must be between 2 and"),

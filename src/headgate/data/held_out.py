@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_size
+from ..checks import check_size, shown
 from ..errors import HeadgateWarning, InputError
 
 FRACTION = 0.1
+_FEW = 10  # examples that may be all different
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def check_classes(
     """How often each class occurs.
 
     Raises:
-        InputError: there are fewer than two.
+        InputError: there are fewer than two, or as many as examples.
     """
     counts = Counter(labels)
     if len(counts) < 2:
@@ -107,5 +108,11 @@ def check_classes(
         raise InputError(
             f"all {len(labels)} {unit} are {name!r}, and two classes or more are needed; check "
             f"{option}, or add {unit} of others"
+        )
+    if len(counts) == len(labels) > _FEW:
+        raise InputError(
+            f"each of {len(labels)} {unit} has a class of its own, such as "
+            f"{shown(next(iter(counts)))}, so there is nothing to learn of any; check {option}, "
+            "or make classes of numbers"
         )
     return counts
