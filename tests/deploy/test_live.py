@@ -75,6 +75,31 @@ def test_learning_helps(readout: str) -> None:
     assert np.mean(errors[-200:]) < 0.3 * np.mean(errors[:200])
 
 
+def test_every_kind_of_network_learns_and_goes_on() -> None:
+    mlp = hg.NetworkSpec(
+        (hg.InputSpec("x", 1),),
+        (hg.Dense("a", ("x",), size=4, activation="tanh"), hg.Dense("head", ("a",), size=1)),
+    )
+    two = hg.NetworkSpec(
+        (hg.InputSpec("x", 1),),
+        (
+            hg.GRU("g", ("x",), hidden_size=4),
+            hg.LSTM("l", ("g",), hidden_size=3),
+            hg.Dense("head", ("l",), size=1),
+        ),
+    )
+    for net in (hg.Network(mlp), hg.Network(two), network(cell="lstm", num_layers=2)):
+        live = hg.live(net, learn=True)
+        for value in wave(30).tolist():
+            live.step(value)
+        assert live.loss is not None
+        other = hg.live(net)
+        other.resume(live.state())
+        assert np.array_equal(other.step(0.5), hg.live(net, learn=False).step(0.5)) == (
+            not net.spec.recurrent()
+        )
+
+
 def test_learning_takes_no_more_memory() -> None:
     live = hg.live(network(), learn=True)
     values = wave(1500).tolist()

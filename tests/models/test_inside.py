@@ -123,6 +123,12 @@ def test_tokens_stand_below_their_steps(model: Any) -> None:
             hg.look(model(), "")
 
 
+def test_a_tagger_reads_chinese_as_its_command_does() -> None:
+    assert hg.look(tagger(), "我 喜欢 北京").labels == ["我", "喜欢", "北京"]
+    assert hg.look(tagger(), "我爱北京").labels == list("我爱北京")
+    assert hg.look(tagger(), ["Rome", "."]).labels == ["Rome", "."]
+
+
 def test_sequences_of_a_classifier() -> None:
     x = [np.sin(np.arange(40 + k % 3) / (2 + k % 2)) for k in range(30)]
     model = hg.SequenceClassifier(members=1, epochs=1, hidden_size=3, max_steps=21, progress=False)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data.held_out import Split, check_classes, drawn, every_kth
+from ..data.sentences import words_of
 from ..data.tagged_files import Sentences, read_sentences
-from ..data.tokens import WordTokenizer, has_cjk
 from ..models.baselines import MAJORITY_TAG, majority_tags
 from ..models.texts.spans import are_span_tags, span_f1, token_accuracy
 from ..models.texts.tagger import SequenceTagger
@@ -155,17 +155,6 @@ def _scores(model: SequenceTagger, train: Sentences, test: Sentences) -> tuple[S
 # -- predict -------------------------------------------------------------------------------
 
 
-def _words(text: str) -> list[str]:
-    """The tokens of a sentence: Chinese words where blanks part them, else its characters."""
-    pieces, tokenizer = text.split(), WordTokenizer()
-    is_cut = len(pieces) > 1
-    return [
-        token
-        for piece in pieces
-        for token in ([piece] if is_cut and has_cjk(piece) else tokenizer.split(piece))
-    ]
-
-
 def predict_tags(model: Path, what: str, out: Path | None, *, reading: dict[str, Any]) -> None:
     """Tag a sentence or a file; a token and its tag in each line, as CoNLL files have it.
 
@@ -175,7 +164,7 @@ def predict_tags(model: Path, what: str, out: Path | None, *, reading: dict[str,
     tagger = load_as(model, (SequenceTagger,), "tag")
     path = as_file(what)
     if path is None:
-        sentences = Sentences([_words(what)], None)
+        sentences = Sentences([words_of(what)], None)
     else:
         sentences = read_sentences(path, tagged=False, **reading)
     found = tagger.predict(sentences.tokens)

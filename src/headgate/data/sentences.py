@@ -13,6 +13,7 @@ from ..checks import shown
 from ..errors import InputError
 from .samples import SampleTable
 from .token_features import TokenFeatures
+from .tokens import WordTokenizer, has_cjk
 
 Int64 = npt.NDArray[np.int64]
 Sentences = list[list[str]]
@@ -67,6 +68,17 @@ def as_tagged(X: Any, y: Any) -> tuple[Sentences, Tags]:
     if not full:
         raise InputError("X has no tokens; pass sentences, each a list of tokens")
     return [sentences[k] for k in full], [tags[k] for k in full]
+
+
+def words_of(text: str) -> list[str]:
+    """The tokens of a sentence: Chinese words where blanks part them, else its characters."""
+    pieces, tokenizer = text.split(), WordTokenizer()
+    is_cut = len(pieces) > 1
+    return [
+        token
+        for piece in pieces
+        for token in ([piece] if is_cut and has_cjk(piece) else tokenizer.split(piece))
+    ]
 
 
 def flat(tags: Tags) -> list[Any]:

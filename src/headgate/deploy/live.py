@@ -192,8 +192,7 @@ class LiveNetwork:
                 array = array.astype(np.int64)
             if array.dtype.kind not in "iu":
                 raise InputError(f"{name} must be whole numbers of tokens, got {shown(part)}")
-            size = self._tokens[name].size
-            return array.reshape(-1) if size > 1 or array.ndim > 1 else array.reshape(())
+            return array.reshape(-1)
         values, size = as_values(name, part), self._net.spec.input_size
         if values.shape != (size,) and not (size == 1 and values.shape == ()):
             wanted = "a number" if size == 1 else f"{size} numbers"
@@ -214,17 +213,21 @@ class LiveNetwork:
             raise InputError(
                 f"{TARGET} must be a class from 0 to {spec.output_size - 1}, got {shown(target)}"
             )
-        return array[0]
+        return array
 
     def _learn(self, read: dict[str, Any], target: Any, state: Any) -> None:
         self._window.append((read, target, state))
         steps, targets, states = zip(*self._window, strict=True)
-        arrays = {name: np.stack([step[name] for step in steps])[None] for name in self._names}
-        pooled = self._net.spec.pooled
+        count, spec = len(steps), self._net.spec
+        arrays = {}
+        for name in self._names:  # (1, T, I), and (1, T) of tokens in one column
+            rows = np.concatenate([step[name] for step in steps]).reshape(1, count, -1)
+            arrays[name] = rows[..., 0] if name in self._tokens and rows.shape[2] == 1 else rows
+        wanted = targets[-1][None] if spec.pooled else np.concatenate(targets).reshape(1, count, -1)
         self.loss = updated(
             self._net,
             arrays if len(arrays) > 1 else arrays[self._names[0]],
-            np.asarray(targets[-1:] if pooled else np.stack(targets)[None]),
+            wanted[..., 0] if spec.task == "classification" else wanted,
             state=states[0],
             learning_rate=self._rate,
         )

@@ -14,8 +14,7 @@ from ..data.frames import show_stamps
 from ..data.inputs import by_input
 from ..data.panel import complete
 from ..data.samples import as_values
-from ..data.sentences import as_sentences, sentence_table
-from ..data.tokens import WordTokenizer
+from ..data.sentences import as_sentences, sentence_table, words_of
 from ..errors import InputError
 from ..network import Network
 from .base import Estimator
@@ -145,7 +144,7 @@ def look(
     more: dict[str, Any] = {"networks": len(networks)}
     table: Any
     if hasattr(model, "features_"):
-        tokens = WordTokenizer().split(data) if isinstance(data, str) else data
+        tokens = words_of(data) if isinstance(data, str) else data
         table = sentence_table(members.features_, as_sentences([tokens]), None)
         more |= {"labels": list(tokens), "are_tokens": True}
     elif hasattr(model, "reading_") and hasattr(members.reading_, "split"):
