@@ -98,7 +98,7 @@ def samplers_axes(searches: Sequence[Search], metric: str, defaults: float, ax: 
     for k, (search, color) in enumerate(zip(searches, colors * 2, strict=False)):
         number, _, lowest = best_so_far(search)
         if np.isfinite(lowest).any():
-            width = 1.6 + 1.4 * (len(searches) - 1 - k)  # what is behind another stays seen
+            width = 2.0 + 0.8 * (len(searches) - 1 - k)  # what is behind another stays seen
             axes.plot(number, lowest, color=color, linewidth=width, drawstyle="steps-post")
             labels.append((float(lowest[-1]), f"{search.sampler} {lowest[-1]:.4g}", color))
             ends.append(lowest[np.isfinite(lowest)])
