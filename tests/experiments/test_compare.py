@@ -205,6 +205,21 @@ def test_reports_are_whole(shares: Comparison, tmp_path: Path) -> None:
         shares.save(tmp_path / "no" / "all.md")
 
 
+def test_the_best_of_every_share_stands_out(shares: Comparison, tmp_path: Path) -> None:
+    shares.save(tmp_path / "all.md")
+    text = (tmp_path / "all.md").read_text(encoding="utf-8").partition("## Every run")[0]
+    bold = [line.split(" | ")[0][2:] for line in text.splitlines() if "**" in line]
+    best = {
+        (share, metric): min(
+            (r for r in shares.table if r["train fraction"] == share), key=lambda r: r[metric]
+        )["model"]
+        for share in (0.2, 1.0)
+        for metric in shares.job.metrics
+    }
+    assert text.count("**") == 2 * len(best)
+    assert set(bold) == set(best.values())
+
+
 def test_names_are_text_in_reports_not_markup(tmp_path: Path) -> None:
     name = tmp_path / "a|b<i>.csv"
     name.write_text("年,销量<b>\n" + "".join(f"{1990 + k},{k % 7}\n" for k in range(60)), "utf-8")
