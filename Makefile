@@ -29,6 +29,8 @@ BUILD_REQUIRES = .venv-build/bin/python -c 'import ast, re; \
 	print(*ast.literal_eval(re.search(r"^requires = (\[.*?\])", open("pyproject.toml").read(), re.M)[1]))'
 BUILD_WHEEL = .venv-build/$(PIP) wheel . --no-deps --no-build-isolation -w
 TORCH := torch==2.13.0
+# It asks for a NumPy of 2023 and a Python below 3.12, and runs with later ones.
+MEALPY := mealpy==3.0.3
 COMMA := ,
 
 .PHONY: help
@@ -132,7 +134,7 @@ $(BUILT): .venv-build/.packages $(SOURCES) $(SOURCE_LIST)
 	@$(BUILD_WHEEL) build/wheel
 	@mv build/wheel/.begun $@
 
-# FOLDER, extras of headgate, other packages. The wheel is not among the first stamp's prerequisites
+# FOLDER, extras of headgate, other packages, packages without what they require. The wheel is not among the first stamp's prerequisites
 # though it is needed: a change in the sources alone replaces headgate and leaves the rest.
 define environment
 $(1)/.packages: pyproject.toml $(INTERPRETER)
@@ -140,6 +142,7 @@ $(1)/.packages: pyproject.toml $(INTERPRETER)
 	@echo "installing packages into $(1)" >&2
 	@"$$(PYTHON)" -m venv --clear $(1)
 	@$(1)/$$(PIP) install "$$(WHEEL)$(2)" $(3)
+	$(if $(4),@$(1)/$$(PIP) install --no-deps $(4))
 	@touch $$@
 endef
 define installed
@@ -147,11 +150,11 @@ $(1)/.headgate: $(1)/.packages $(BUILT)
 	@$(1)/$$(PIP) install --no-deps --force-reinstall "$$(WHEEL)"
 	@touch $$@
 endef
-$(eval $(call environment,.venv,,))
-$(eval $(call environment,.venv-test,[test$(COMMA)lint],))
-$(eval $(call environment,.venv-neighbours,[test],$(TORCH) onnxruntime onnx))
-$(eval $(call environment,.venv-bench,,$(TORCH) onnxruntime onnx openvino))
-$(eval $(call environment,.venv-sanitize,[test],))
+$(eval $(call environment,.venv,,,))
+$(eval $(call environment,.venv-test,[test$(COMMA)lint],,$(MEALPY)))
+$(eval $(call environment,.venv-neighbours,[test],$(TORCH) onnxruntime onnx,))
+$(eval $(call environment,.venv-bench,,$(TORCH) onnxruntime onnx openvino,))
+$(eval $(call environment,.venv-sanitize,[test],,))
 $(foreach folder,.venv .venv-test .venv-neighbours .venv-bench,$(eval $(call installed,$(folder))))
 
 .venv-bench/.all-peers: .venv-bench/.packages

@@ -122,7 +122,7 @@ def test_sine_one_by_one(run: Any) -> None:
 
 
 def test_whales(run: Any) -> None:
-    pytest.importorskip("mealpy", reason="the whales are mealpy's; pip install 'headgate[tune]'")
+    pytest.importorskip("mealpy", reason="mealpy's whales; pip install --no-deps mealpy==3.0.3")
     ran = run("04_whales.py")
     whales, adam, both = (ran.numbers(name) for name in ("whales", "Adam", "whales where Adam"))
     assert whales[0] == adam[0] == pytest.approx(0.6996, abs=1e-4)

@@ -2,7 +2,8 @@
 
 A swarm needs no gradients: it needs a vector of numbers and a loss. Here the 929 weights are one
 vector, and the loss is the mean squared error over the training values, read as one sequence. Both
-may look at it some 5,000 times. Needs mealpy: pip install 'headgate[tune]'.
+may look at it some 5,000 times. Needs mealpy: pip install --no-deps mealpy==3.0.3 (without
+--no-deps it would bring an old NumPy), pandas and matplotlib.
 """
 
 import argparse
