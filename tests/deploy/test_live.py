@@ -44,7 +44,7 @@ def test_a_network_says_what_its_stream_says() -> None:
     live, stream = hg.live(net), net.stream()
     for value in wave(20):
         assert live.step(float(value)) == stream.step(float(value))
-    with pytest.raises(hg.InputError, match="a step must be a number, got"):
+    with pytest.raises(hg.InputError, match="a step must be a number"):
         live.step([1.0, 2.0])
     assert live.step(0.5) == stream.step(0.5)
 

@@ -87,14 +87,14 @@ def live(model: Any, *, learn: bool = False, **options: Any) -> Any:
 
 
 def _class_for(model: Any) -> Any:
+    if isinstance(model, Network):
+        return LiveNetwork  # without the libraries that estimators need, which take a second
     from ..models.base import Estimator
     from ..models.forecasting.forecaster import GRUForecaster
     from ..models.texts.language_model import LanguageModel
     from .live_forecaster import LiveForecaster
     from .live_language import LiveLanguage
 
-    if isinstance(model, Network):
-        return LiveNetwork
     if isinstance(model, Estimator):
         model.require_fitted("live")
     if isinstance(model, GRUForecaster):
@@ -147,6 +147,8 @@ class LiveNetwork:
         if isinstance(value, Mapping) and TARGET in value and TARGET not in self._names:
             target = value[TARGET]
             value = {name: part for name, part in value.items() if name != TARGET}
+        if not self._learns and not self._tokens:
+            return self._stream.step(value)
         read = self._read(value)
         if not self._learns:
             return self._stream.step(read)
