@@ -82,7 +82,7 @@ def test_classes_are_held_out_alike_and_apart() -> None:
 def test_a_file_of_its_own_is_the_test(tmp_path: Path) -> None:
     for name in ("train.txt", "test.txt"):
         (tmp_path / name).write_text(LINES.replace("film", name[:5]))
-    found = open_data(tmp_path / "train.txt", test=[tmp_path / "test.txt"])
+    found = open_data(tmp_path / "train.txt", test=str(tmp_path / "test.txt"))
     assert isinstance(found, ClassData)
     assert (len(found.train[0]) + len(found.validation[0]), len(found.test[0])) == (40, 40)
     assert all("test." in item for item in found.test[0])

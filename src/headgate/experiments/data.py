@@ -124,7 +124,7 @@ def open_data(
     task: str | None = None,
     horizon: int = 12,
     seed: int = 0,
-    test: Sequence[str | Path] = (),
+    test: str | Path | Sequence[str | Path] = (),
     encoding: str | None = None,
     **roles: Any,
 ) -> Data:
@@ -137,7 +137,7 @@ def open_data(
         horizon: steps to forecast; the validation and the test part of a series have at least
             as many.
         seed: of what is drawn.
-        test: files of examples to test on, instead of a tenth of DATA.
+        test: file of examples to test on, or several, instead of a tenth of DATA.
         encoding: of the files; UTF-8 by default.
         **roles: time, target, id, freq (forecast); text, label, label_until, header (classify);
             text, a table's column (text): as ``as_panel``, ``read_texts`` and ``read_corpus`` take
@@ -163,7 +163,7 @@ def open_data(
         )
     if task == "classify":
         given = {"encoding": encoding, **given}
-        own = [Path(path) for path in test]
+        own = [Path(path) for path in ([test] if isinstance(test, (str, Path)) else test)]
         tested = read_examples(own, given) if own else None
         return hold_out_examples(name, read_examples(paths, given), seed, tested)
     if len(paths) > 1:
