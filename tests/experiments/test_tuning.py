@@ -233,8 +233,11 @@ def test_worse_on_the_test_part_is_said(bowl: Bowl, monkeypatch: pytest.MonkeyPa
     )
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "grid", "whales"])
-def test_the_same_seed_tries_the_same(sampler: str, bowl: Bowl) -> None:
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid", "cmaes", "whales"])
+@pytest.mark.usefixtures("bowl")
+def test_the_same_seed_tries_the_same(sampler: str) -> None:
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes", reason="samples with cmaes, an extra")
     first, second, other = (
         tune(trials=15, sampler=sampler, seed=seed).trials["dropout"].to_list()
         for seed in (1, 1, 2)

@@ -299,9 +299,9 @@ def tune(
     check_size("seed", seed, minimum=0, maximum=1 << 31)
     objective = make_objective(estimator, X, y, options)
     chosen = objective.space() if space is None else parse_space(space, objective.estimator)
-    for name in names:
-        make_sampler(name, chosen, budget, seed, 0)  # what is missing is said at once
     with quiet():
+        for name in names:
+            make_sampler(name, chosen, budget, seed, 0)  # what is missing is said at once
         studies = [
             open_study(storage, _study_name(study, name, names), _facts(objective, chosen))
             for name in names
