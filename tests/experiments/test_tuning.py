@@ -291,15 +291,15 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
     script = f"""
         import os, sys
         import numpy as np, headgate as hg
-        from headgate.experiments import tuning
+        from headgate.experiments import searches
         calls = []
-        before = tuning._one_trial
+        before = searches._one_trial
         def one(trial, *rest):
             calls.append(trial)
             if len(calls) == 4:
                 os._exit(9)  # as kill -9 does
             return before(trial, *rest)
-        tuning._one_trial = one
+        searches._one_trial = one
         hg.tune(hg.GRUForecaster(2, season=1, epochs=2, members=1), np.array({WAVE.tolist()}),
                 space={{"hidden_size": [4, 8]}}, trials=6, storage={str(storage)!r})
     """

@@ -16,7 +16,7 @@ from ..fonts import tidy_text
 from ..plots import BLUE, INK, PALETTE, QUIET, direct_labels, new_figure, style
 
 if TYPE_CHECKING:
-    from .tuning import Search
+    from .searches import Search
 
 Float64 = npt.NDArray[np.float64]
 
