@@ -28,7 +28,7 @@ from .reading import TextReading, WordDropout, check_texts
 RATE = 2e-3  # of learning
 # Of each network, chosen on held-out parts of training data: about so many updates in so many
 # epochs, but no more than so many tokens read, in three epochs or more.
-UPDATES, EPOCHS, READ = 1700, (6, 30), 1_600_000
+UPDATES, EPOCHS, READ = 1700, (6, 30), 1_400_000
 SMOOTHING = 0.1  # of labels
 START = 0.1  # standard deviation with which embeddings start
 QUERY = 32  # units of the attention's score
