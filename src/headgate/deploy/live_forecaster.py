@@ -17,7 +17,7 @@ from ..models.forecasting.forecaster import GRUForecaster
 from ..models.forecasting.lines import Lines, windows_at
 from ..models.forecasting.search import roll
 from ..network import Network
-from .live import LEARNING_RATE, check_rate_of_learning, updated
+from .live_network import LEARNING_RATE, check_rate_of_learning, updated
 
 Float64 = npt.NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocato
 
 from ..fonts import tidy_text
 from ..plots import PALETTE, QUIET, direct_labels, new_figure, rollout_axes, style
-from .comparison import LENGTH, Comparison
 from .kinds import MODELS
+from .results import LENGTH, Results
 
 COLORS = dict(zip(MODELS, PALETTE, strict=True))
 MOST_GRADIENTS = 3  # lengths whose gradients are drawn
@@ -22,7 +22,7 @@ VANISHED = 1e-9  # of the last step's gradient: drawn as the floor
 _WIDE = 20.0  # curves that span such a factor stand on a logarithmic axis
 
 
-def overview(result: Comparison) -> Figure:
+def overview(result: Results) -> Figure:
     """Learning curves, scores, and what else a job has to show, in one figure."""
     panels: list[Callable[[Axes], None]] = [lambda axes: learning_axes(axes, result)]
     if len(result.settings) > 1:
@@ -44,7 +44,7 @@ def overview(result: Comparison) -> Figure:
     return figure
 
 
-def learning_axes(axes: Axes, result: Comparison) -> None:
+def learning_axes(axes: Axes, result: Results) -> None:
     """The loss after every epoch: the mean over the seeds, and between which they all lie."""
     setting = result.settings[-1]
     labels, seen = [], []
@@ -68,7 +68,7 @@ def learning_axes(axes: Axes, result: Comparison) -> None:
     direct_labels(axes, labels)
 
 
-def scores_axes(axes: Axes, result: Comparison) -> None:
+def scores_axes(axes: Axes, result: Results) -> None:
     """What every run reached on the test part: dots are seeds, a bar is their mean."""
     metric, setting = result.job.metrics[0], result.settings[-1]
     models = result.models
@@ -94,7 +94,7 @@ def scores_axes(axes: Axes, result: Comparison) -> None:
     _log_if_wide(axes, np.concatenate(seen), "x")
 
 
-def settings_axes(axes: Axes, result: Comparison) -> None:
+def settings_axes(axes: Axes, result: Results) -> None:
     """The score over the share of the training data, or over the length."""
     metric = result.job.metrics[0]
     places = np.array([setting for setting in result.settings if setting is not None])
@@ -126,7 +126,7 @@ def settings_axes(axes: Axes, result: Comparison) -> None:
     direct_labels(axes, labels)
 
 
-def _rollout(axes: Axes, result: Comparison) -> None:
+def _rollout(axes: Axes, result: Results) -> None:
     truth = result.job.truth
     assert truth is not None
     paths = {
@@ -141,7 +141,7 @@ def _rollout(axes: Axes, result: Comparison) -> None:
         text.set_color(COLORS.get(text.get_text(), QUIET))
 
 
-def _gradients(axes: Axes, result: Comparison, setting: Any) -> None:
+def _gradients(axes: Axes, result: Results, setting: Any) -> None:
     labels = []
     for model in result.models:
         rows = [run.gradients for run in result.of(model, setting) if run.gradients is not None]

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import InputError
 from ..files import all_or_none, check_path, write_beside_and_rename
 from ..version import __version__
-from .comparison import Comparison
+from .results import Results
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,7 +47,7 @@ img {{ max-width: 100%; }}
 """
 
 
-def rich_table(result: Comparison) -> Table:
+def rich_table(result: Results) -> Table:
     """The table of a comparison for a terminal, the best score of each setting in bold."""
     from rich.table import Table
     from rich.text import Text
@@ -61,7 +61,7 @@ def rich_table(result: Comparison) -> Table:
     return table
 
 
-def as_text(result: Comparison) -> str:
+def as_text(result: Results) -> str:
     """The table and what it says, as plain text."""
     from rich.console import Console
 
@@ -71,12 +71,12 @@ def as_text(result: Comparison) -> str:
     return "\n".join([f"{title(result)}: {result.job.facts}", "", table, "", *findings(result)])
 
 
-def title(result: Comparison) -> str:
+def title(result: Results) -> str:
     """What was compared on what."""
     return f"{', '.join(result.models)} on {result.job.name}"
 
 
-def findings(result: Comparison) -> list[str]:
+def findings(result: Results) -> list[str]:
     """What the table says, line by line: who is best, GRU against LSTM, who is missing."""
     lines = [_verdict(result)]
     if {"gru", "lstm"} <= set(result.models):
@@ -85,12 +85,13 @@ def findings(result: Comparison) -> list[str]:
     return lines
 
 
-def save(result: Comparison, path: str | os.PathLike[str]) -> None:
+def save(result: Results, path: str | os.PathLike[str]) -> None:
     """See :meth:`Comparison.save`."""
     from ..plots import png_bytes
+    from .pictures import overview  # matplotlib comes with it
 
     target = checked_target(path)
-    picture = png_bytes(result.plot())
+    picture = png_bytes(overview(result))
     if target.suffix.lower() == ".html":
         write_beside_and_rename(target, _as_html(result, picture).encode())
         return
@@ -117,7 +118,7 @@ def checked_target(path: str | os.PathLike[str]) -> Path:
 # -- the table --------------------------------------------------------------------------------
 
 
-def _cells(result: Comparison) -> tuple[list[str], list[list[tuple[str, bool]]]]:
+def _cells(result: Results) -> tuple[list[str], list[list[tuple[str, bool]]]]:
     """The headings, and rows of (text, whether it is the best of its setting)."""
     job, varies = result.job, result.varies
     records = result.table
@@ -154,7 +155,7 @@ def _score(metric: str, mean: float, spread: float | None) -> str:
 # -- what it says -----------------------------------------------------------------------------
 
 
-def _verdict(result: Comparison) -> str:
+def _verdict(result: Results) -> str:
     """Who is best in the last setting, and whom more seeds might put before it."""
     job, setting = result.job, result.settings[-1]
     metric, sign = job.metrics[0], -1 if job.higher else 1
@@ -186,7 +187,7 @@ def _verdict(result: Comparison) -> str:
     return f"{line}. No better than: {', '.join(ahead)}." if ahead else f"{line}."
 
 
-def _gru_and_lstm(result: Comparison) -> list[str]:
+def _gru_and_lstm(result: Results) -> list[str]:
     setting = result.settings[-1]
     gru, lstm = result.of("gru", setting), result.of("lstm", setting)
     if not gru or not lstm:
@@ -210,7 +211,7 @@ def _gru_and_lstm(result: Comparison) -> list[str]:
 # -- reports ----------------------------------------------------------------------------------
 
 
-def _settings(result: Comparison) -> list[str]:
+def _settings(result: Results) -> list[str]:
     """How all were trained."""
     options = result.job.options()
     batch = options.pop("batch_size")
@@ -224,7 +225,7 @@ def _settings(result: Comparison) -> list[str]:
     ]
 
 
-def _each_run(result: Comparison) -> tuple[list[str], list[list[str]]]:
+def _each_run(result: Results) -> tuple[list[str], list[list[str]]]:
     """Every training by itself."""
     varies = [result.varies] if result.varies else []
     heading = ["", *varies, "seed", "epochs", "s to train", *result.job.metrics]
@@ -242,7 +243,7 @@ def _each_run(result: Comparison) -> tuple[list[str], list[list[str]]]:
     return heading, rows
 
 
-def _as_html(result: Comparison, picture: bytes) -> str:
+def _as_html(result: Results, picture: bytes) -> str:
     def table(heading: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         head = "".join(f"<th>{html.escape(name)}</th>" for name in heading)
         lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
@@ -268,7 +269,7 @@ def _as_html(result: Comparison, picture: bytes) -> str:
     return _PAGE.format(title=html.escape(title(result)), body="\n".join(parts))
 
 
-def _as_markdown(result: Comparison, picture: str) -> str:
+def _as_markdown(result: Results, picture: str) -> str:
     def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
         return [f"| {' | '.join(_plain(cell) for cell in line)} |" for line in lines]
