@@ -120,6 +120,17 @@ def test_missing_values_are_named() -> None:
         make_job(open_data(([item] * 20, ["a", "b"] * 10)), lookback=None, horizon=12)
 
 
+def test_values_that_cannot_be_squared_are_named() -> None:
+    far = np.random.default_rng(0).normal(size=100)
+    far[90] = 1e30
+    for values, said in [
+        (np.where(np.arange(100) % 2, 1e300, -1e300), "values up to 1e.300, whose squares"),
+        (far, "standard deviations away from"),
+    ]:
+        with pytest.raises(hg.InputError, match=said):
+            series_job(values)
+
+
 def test_the_adding_problem_is_as_published() -> None:
     table = adding_table(30, 500, 0)
     x = table.x.reshape(500, 30, 2)

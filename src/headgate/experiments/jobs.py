@@ -41,6 +41,8 @@ LONGEST_SEQUENCE = 256  # steps; longer ones are averaged down
 PIECE = 64  # tokens that a language model reads at a time
 MOST_TYPES = 20_000  # tokens in a vocabulary
 EMBEDDING = 32
+LARGEST = 1e150  # of a series: larger squares are infinite
+FARTHEST = 1e18  # standard deviations: larger squares are infinite in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,13 +231,27 @@ def _season(data: SeriesData, panel: Panel) -> int:
 
 
 def _standardised(panel: Panel, learned: Int64) -> tuple[npt.NDArray[np.float32], Float64, Float64]:
-    """Values by mean and deviation of each series' training part, and these: (S, 1), (M,), (M,)."""
+    """Values by mean and deviation of each series' training part, and these: (S, 1), (M,), (M,).
+
+    Raises:
+        InputError: values are so large, or so far from those, that their squares are infinite.
+    """
+    if np.abs(panel.values).max() > LARGEST:
+        raise InputError(
+            f"{panel.value_name} has values up to {np.abs(panel.values).max():.3g}, whose squares "
+            "are too large to add up; divide them by a common number"
+        )
     parts = [panel.series(k).values for k in range(len(panel))]
     shift = np.array([part[:n].mean() for part, n in zip(parts, learned, strict=True)])
     spread = np.array([part[:n].std() for part, n in zip(parts, learned, strict=True)])
     scale = np.where(spread > 1e-12 * np.maximum(np.abs(shift), 1), spread, 1.0)
-    rows = [(part - a) / b for part, a, b in zip(parts, shift, scale, strict=True)]
-    return np.concatenate(rows).astype(np.float32)[:, None], shift, scale
+    z = np.concatenate([(part - a) / b for part, a, b in zip(parts, shift, scale, strict=True)])
+    if np.abs(z).max() > FARTHEST:
+        raise InputError(
+            f"{panel.value_name} has values {np.abs(z).max():.3g} standard deviations away from "
+            "those that are learned from; remove them, or compare on other data"
+        )
+    return z.astype(np.float32)[:, None], shift, scale
 
 
 def _windows(panel: Panel, first: Int64, last: Int64, lookback: int, horizon: int) -> Int64:
