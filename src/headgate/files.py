@@ -34,6 +34,20 @@ def check_path(path: object) -> str:
     return os.fsdecode(path)
 
 
+def check_target(path: object) -> Path:
+    """The path of a file to be written, looked at before the work is done.
+
+    Raises:
+        InputError: it is no path, a folder, or in a folder that is not there.
+    """
+    target = Path(check_path(path)).expanduser()
+    if target.is_dir():
+        raise InputError(f"{target} is a folder; name a file in it")
+    if not target.parent.is_dir():
+        raise InputError(f"there is no folder {target.parent} for {target.name}; create it first")
+    return target
+
+
 def write_beside_and_rename(
     path: str | os.PathLike[str], content: bytes | Callable[[BinaryIO], object]
 ) -> None:

@@ -91,7 +91,7 @@ def test_what_is_wrong_is_said(model: Path, table: Path, tmp_path: Path, capsys:
         ([model, table, *wave, "--units", "1,x"], "--units is '1,x', expected numbers from 1 on"),
         ([model, table, *wave, "--units", "6"], "a unit must be between 1 and 5, got 6"),
         ([model, table, *wave, "--out", "g.txt"], "expected a name that ends in .png"),
-        ([model, table, *wave, "--csv", tmp_path / "no" / "g.csv"], "create the folder first"),
+        ([model, table, *wave, "--csv", tmp_path / "no" / "g.csv"], "there is no folder"),
         ([tmp_path / "none.safetensors", table], "none.safetensors"),
     ]:
         code, out, err = run(
@@ -99,3 +99,4 @@ def test_what_is_wrong_is_said(model: Path, table: Path, tmp_path: Path, capsys:
         )
         assert (code, out, len(err.splitlines())) == (2, "", 1)
         assert said in err
+    assert not (tmp_path / "g.png").exists()

@@ -128,8 +128,19 @@ def test_a_state_is_kept_and_gone_on_from(
     code, out, err = run(capfd, monkeypatch, b"0.1\n", model, "--state", state)
     assert (code, out, len(err)) == (2, [], 1)
     assert "is no state of a stream, or it is truncated or altered" in err[0]
-    code, _, err = run(capfd, monkeypatch, b"", model, "--state", tmp_path / "no" / "s")
-    assert (code, "create the folder first" in err[0]) == (2, True)
+
+
+def test_where_nothing_can_be_written_is_said_before_the_first_value(
+    model: Path, tmp_path: Path, capfd: Any, monkeypatch: Any
+) -> None:
+    for words, said in [
+        (["--state", tmp_path / "no" / "s"], "there is no folder"),
+        (["--learn", "--save", tmp_path / "no" / "s"], "there is no folder"),
+        (["--learn", "--save", tmp_path], "is a folder; name a file in it"),
+    ]:
+        code, out, err = run(capfd, monkeypatch, b"0.1\n", model, *words)
+        assert (code, out, len(err)) == (2, [], 1)
+        assert said in err[0]
 
 
 def test_learning_is_saved(model: Path, tmp_path: Path, capfd: Any, monkeypatch: Any) -> None:

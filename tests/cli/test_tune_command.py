@@ -69,7 +69,7 @@ def test_the_best_is_written_beside_what_was_tried(
         (["--sampler", "sharks"], "sampler must be one of 'tpe', 'random', 'grid'"),
         (["--space", "none.json"], "there is no file none.json"),
         (["--space", "wave.csv"], "is not JSON"),
-        (["--storage", "gone/study.db"], "in a folder that is not there"),
+        (["--storage", "gone/study.db"], "there is no folder gone"),
         (["--out", "wave.csv"], "is a file, expected a folder"),
         (["--horizon", 25], "bring more data or ask for a shorter horizon"),
         (["--task", "guess"], "task must be one of"),

@@ -105,6 +105,7 @@ def test_what_a_step_of_one_cannot_show_is_left_out_by_name() -> None:
     assert found.models == ["mlp"]
     assert set(found.left_out) == {"gru", "lstm"}
     assert "left out: gru: every sample is too short" in repr(found)
+    assert "\nmlp is alone" in repr(found)
     with pytest.raises(hg.InputError, match="no model is left to compare: gru: every sample"):
         few(models="gru", lookback=1)
 

@@ -158,10 +158,14 @@ def test_what_cannot_be_tuned_is_said() -> None:
         ({"sampler": []}, "samplers must be one or several different ones"),
         ({"sampler": ["tpe", "tpe"]}, "samplers must be one or several different ones"),
         ({"seed": -1}, "seed must be between 0"),
-        ({"storage": "nowhere/study.db"}, "in a folder that is not there; make nowhere first"),
-        ({"storage": "sqlite:///nowhere/study.db"}, "in a folder that is not there"),
-        ({"storage": "."}, r"the storage \. is a folder; name a file in it"),
+        (
+            {"storage": "nowhere/study.db"},
+            "there is no folder nowhere for study.db; create it first",
+        ),
+        ({"storage": "sqlite:///nowhere/study.db"}, "there is no folder nowhere"),
+        ({"storage": "."}, r"\. is a folder; name a file in it"),
         ({"storage": "oracle9://x"}, "the storage 'oracle9://x' cannot be opened"),
+        ({"storage": "oracle9://me:pass@word@x/y"}, r"'oracle9://me:\*\*\*@x/y' cannot be opened"),
     ],
 )
 @pytest.mark.usefixtures("bowl")

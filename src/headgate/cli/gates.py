@@ -15,7 +15,7 @@ from ..data.tables import read_table
 from ..data.tagged_files import read_sentences
 from ..data.text_files import read_texts
 from ..errors import InputError
-from ..files import write_beside_and_rename
+from ..files import check_target, write_beside_and_rename
 from ..gate_plots import NOTES
 from ..models.forecasting.forecaster import GRUForecaster
 from ..models.inside import Look, look
@@ -52,6 +52,9 @@ def draw_gates(
     """
     if out.suffix.lower() not in IMAGES:
         raise InputError(f"--out is {out}, expected a name that ends in {', '.join(IMAGES)}")
+    for target in (out, csv):
+        if target is not None:
+            check_target(target)
     chosen = _numbers(units)
     model = load(model_file)
     data, more = _read(model, what, example, columns, encoding)

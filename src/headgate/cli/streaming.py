@@ -19,6 +19,7 @@ from ..checks import parse_json, shown
 from ..deploy.live import Live, live
 from ..deploy.state_file import StateFile
 from ..errors import InputError
+from ..files import check_target
 from ..models.loading import load
 
 LONGEST = 1 << 20  # bytes of a line
@@ -80,6 +81,9 @@ def stream_lines(
     idle = [name for name in ("learning_rate", "window") if name in options and not learn]
     if idle:
         raise InputError(f"--{idle[0].replace('_', '-')} goes with --learn; pass it too")
+    for target in (state, save):
+        if target is not None:
+            check_target(target)  # before hours of values
     follower: Live = live(load(path), learn=learn, **options)
     file = None if state is None else StateFile(state, follower)
     if file is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import all_or_none, check_path, write_beside_and_rename
+from ..files import all_or_none, check_target, write_beside_and_rename
 from ..version import __version__
 from .results import Results
 
@@ -107,11 +107,9 @@ def checked_target(path: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: another ending, or there is no such folder.
     """
-    target = Path(check_path(path)).expanduser()
+    target = check_target(path)
     if target.suffix.lower() not in ENDINGS:
         raise InputError(f"a report's file must end in {' or '.join(ENDINGS)}, got {target.name!r}")
-    if not target.parent.is_dir():
-        raise InputError(f"there is no folder {target.parent} for the report; create it first")
     return target
 
 
@@ -167,7 +165,9 @@ def _verdict(result: Results) -> str:
     best = min(scores, key=lambda model: sign * scores[model].mean())
     where = "" if result.varies is None else f" at {result.varies} {setting:g}"
     line = f"{best} has the best {metric}{where}"
-    if len(scores[best]) > 1:
+    if len(scores) == 1:
+        line = f"{best} is alone{where}"
+    elif len(scores[best]) > 1:
         near = [
             model
             for model, values in scores.items()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
+import re
 import time as clock
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import as_number, check_choice, check_size, shown
 from ..errors import HeadgateError, InputError
+from ..files import check_target
 from .spaces import Space
 
 if TYPE_CHECKING:
@@ -161,18 +163,12 @@ def storage_url(storage: str | Path) -> str:
     """A URL as Optuna takes it; a plain path is a file of SQLite.
 
     Raises:
-        InputError: the folder of the file is not there.
+        InputError: it is a folder, or in one that is not there.
     """
     text = str(storage)
     url = text if "://" in text else f"sqlite:///{Path(text).expanduser()}"
     if url.startswith("sqlite:///"):
-        path = Path(url.removeprefix("sqlite:///").partition("?")[0])
-        if path.is_dir():
-            raise InputError(f"the storage {path} is a folder; name a file in it: study.db")
-        if not path.parent.is_dir():
-            raise InputError(
-                f"the storage {path} is in a folder that is not there; make {path.parent} first"
-            )
+        check_target(url.removeprefix("sqlite:///").partition("?")[0])
     return url
 
 
@@ -222,7 +218,7 @@ def open_study(
         raise
     except Exception as error:  # of whatever database, driver or URL
         raise InputError(
-            f"the storage {shown(str(storage))} cannot be opened: {_first_line(error)}; expected a "
+            f"the storage {_public(storage)!r} cannot be opened: {_first_line(error)}; expected a "
             "file of SQLite (study.db) or a URL such as sqlite:///study.db or "
             "postgresql://user:password@host/name"
         ) from None
@@ -230,11 +226,16 @@ def open_study(
         first = next((key for key in facts if (known or {}).get(key) != facts[key]), "version")
         what = "is not of headgate tune" if known is None else f"has not the same {first}"
         raise InputError(
-            f"the study {name!r} in {storage} {what}; go on with what it was made for, name "
-            "another study (--study), or another storage"
+            f"the study {name!r} in {_public(storage)} {what}; go on with what it was made for, "
+            "name another study (--study), or another storage"
         )
     return study
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return _public((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def _public(text: object) -> str:
+    """What may be shown and logged: the password of a URL may not."""
+    return re.sub(r"(://[^:/@\s]*):[^\s]*@", r"\1:***@", str(text))
