@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ os.environ["MPLBACKEND"] = "agg"  # no test opens a window
 import pytest
 
 import headgate as hg
+
+# Where the tests run in the background of a shell Ctrl-C is ignored, by what they start as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

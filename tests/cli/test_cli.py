@@ -444,6 +444,9 @@ def test_ctrl_c_is_quiet(sales, tmp_path):
     else:
         time.sleep(3)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, out, err) == (130, b"", b"")
     assert not (tmp_path / "o").exists()

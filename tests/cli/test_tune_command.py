@@ -119,7 +119,10 @@ def test_ctrl_c_keeps_what_was_found_and_a_second_run_goes_on(series: Path) -> N
             finally:
                 connection.close()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=100)
+    try:
+        out, err = process.communicate(timeout=100)
+    finally:
+        process.kill()
     assert process.returncode == 0, err
     assert "headgate: note: stopped after" in err
     assert "written to tune:" in out
