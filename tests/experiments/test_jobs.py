@@ -10,7 +10,8 @@ import pytest
 
 import headgate as hg
 from headgate.experiments.data import open_data
-from headgate.experiments.jobs import PIECE, Job, make_job
+from headgate.experiments.job import Job
+from headgate.experiments.jobs import PIECE, make_job
 from headgate.experiments.toys import adding_job, adding_table, sine_job
 from headgate.training.history import History
 

@@ -15,7 +15,8 @@ from ..errors import DivergenceError, InputError
 from ..training.progress import Progress
 from .asked import lengths_of, model_names, shares_of
 from .data import TASKS, open_data
-from .jobs import Job, make_job
+from .job import Job
+from .jobs import make_job
 from .kinds import MODELS, Model, NetworkModel, make_model, reason_against
 from .report import as_text, checked_target
 from .report import save as save_report

@@ -1,4 +1,4 @@
-"""Jobs: the samples, targets and budget that every model of a comparison is given.
+"""The job that data are for: series, examples or a running text.
 
 Nothing here knows a model. A series becomes windows, texts become numbers of tokens, and what has
 to be learned for that (scale, season, vocabulary) is learned from the training part alone.
@@ -7,8 +7,7 @@ to be learned for that (scale, season, vocabulary) is learned from the training 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,116 +15,25 @@ import numpy.typing as npt
 
 from ..checks import check_size, shown
 from ..data.cleaning import Cleaning
-from ..data.metrics import mae, mase, rmse
-from ..data.panel import Panel, complete
 from ..data.samples import SampleTable
 from ..data.sequences import as_sequences
 from ..data.tokens import make_tokenizer
 from ..data.vocabulary import UNKNOWN, Vocabulary
 from ..errors import InputError
 from ..models.baselines import MAJORITY_CLASS, majority_class
-from ..models.forecasting.treatment import detect_season
-from ..models.members import epochs_for
 from ..models.sequences.reading import Reading
 from ..models.texts.corpus import Writing
 from ..training.history import History
 from .data import ClassData, Data, SeriesData, TextData
+from .job import BATCH, Job, Scores
+from .series_job import series_job
 
-Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
-Scores = dict[str, float]
 
-BATCH = 32
 LONGEST_TEXT = 128  # tokens of a text that is classified; of longer ones the head is read
 LONGEST_SEQUENCE = 256  # steps; longer ones are averaged down
 PIECE = 64  # tokens that a language model reads at a time
 MOST_TYPES = 20_000  # tokens in a vocabulary
-EMBEDDING = 32
-LARGEST = 1e150  # of a series: larger squares are infinite
-FARTHEST = 1e18  # standard deviations: larger squares are infinite in float32
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """What every model learns, and how it is measured.
-
-    Attributes:
-        task: forecast, classify, text, adding or sine.
-        name: what the data are called.
-        facts: what is learned from and what is held out, in words.
-        train: samples to learn from.
-        validation: samples to choose the best epoch by; None to keep the last one.
-        score: (model, history) -> what is measured on the test part. A model has ``predict`` and
-            ``evaluate`` as :class:`headgate.Network`.
-        metrics: names of what is measured; the first is compared by. Lower is better, but for
-            ``higher``.
-        values: columns of values that a step has, or None.
-        vocabulary: how many tokens there are, or None.
-        outputs: numbers that come out.
-        kind: task of the network: regression or classification.
-        every: whether something comes out at every step, else once a sample.
-        window: steps in each sample, where a network without memory may read them side by side.
-        pooled: whether a network without memory may average over the steps.
-        order: (N,) rows of ``train``, in which a share of them is taken.
-        fit: keywords of ``Network.fit``; ``epochs`` stands beside it.
-        updates: how long to train, where no epochs are given.
-        epochs: given ones.
-        most: epochs of few samples at most.
-        baselines: what needs no network, by name.
-        hidden: width of the models, where none is given.
-        path: what a model says when left to itself, (S,), beside ``truth``; None for other jobs.
-    """
-
-    task: str
-    name: str
-    facts: str
-    train: SampleTable
-    validation: SampleTable | None
-    score: Callable[[Any, History], Scores]
-    metrics: tuple[str, ...]
-    outputs: int
-    order: Int64
-    fit: Mapping[str, Any]
-    values: int | None = None
-    vocabulary: int | None = None
-    kind: str = "regression"
-    every: bool = False
-    window: int | None = None
-    pooled: bool = False
-    higher: bool = False
-    updates: int = 1000
-    epochs: int | None = None
-    most: int = 200
-    baselines: Mapping[str, Scores] = field(default_factory=dict)
-    hidden: int = 32
-    path: Callable[[Any], Any] | None = None
-    truth: npt.NDArray[np.float32] | None = None
-
-    @property
-    def stateful(self) -> bool:
-        """Whether the state goes on from sample to sample."""
-        return bool(self.fit.get("stateful"))
-
-    @property
-    def longest(self) -> int:
-        """Steps of the longest sample."""
-        return int(self.train.lengths.max())
-
-    def share(self, fraction: float) -> Job:
-        """The same job with a part of the training samples; its test is the same."""
-        if fraction == 1:
-            return self
-        count = max(1, round(len(self.order) * fraction))
-        rows = np.sort(self.order[:count])
-        return replace(self, train=self.train.take(rows), order=np.arange(count))
-
-    def options(self) -> dict[str, Any]:
-        """Keywords of ``Network.fit``, epochs among them."""
-        epochs = self.epochs
-        if epochs is None:
-            size = int(self.fit["batch_size"])
-            epochs = epochs_for(len(self.train), size, self.updates, most=self.most)
-        return {**self.fit, "epochs": epochs}
 
 
 def make_job(data: Data, *, lookback: int | None, horizon: int, tokens: str | None = None) -> Job:
@@ -142,138 +50,12 @@ def make_job(data: Data, *, lookback: int | None, horizon: int, tokens: str | No
     if tokens is not None and not (isinstance(data, TextData) or getattr(data, "are_texts", False)):
         raise InputError(f"tokens={shown(tokens)} goes with texts, and {data.name} holds none")
     if isinstance(data, SeriesData):
-        return _forecast(data, lookback, check_size("horizon", horizon, maximum=1 << 20))
+        return series_job(data, lookback, check_size("horizon", horizon, maximum=1 << 20))
     if lookback is not None:
         raise InputError(f"lookback goes with the task forecast, not with {data.task}")
     if isinstance(data, TextData):
         return _text(data, tokens or "char")
     return _texts(data, tokens or "auto") if data.are_texts else _sequences(data)
-
-
-# -- forecast ---------------------------------------------------------------------------------
-
-
-def _forecast(data: SeriesData, lookback: int | None, horizon: int) -> Job:
-    try:
-        panel, _ = complete(data.panel, "error")
-    except InputError as error:
-        raise InputError(f"{str(error).partition(';')[0]}; fill them or cut them off") from None
-    season = _season(data, panel)
-    room = int(data.learned.max()) - horizon  # steps that one window to learn from may have
-    if lookback is None:
-        lookback = max(1, min(max(2 * season, horizon, 10), room // 2))
-    check_size("lookback", lookback)
-    if lookback > room:
-        raise InputError(
-            f"lookback={lookback} and horizon={horizon} need {lookback + horizon} steps to learn "
-            f"from, but {data.name} has {room + horizon}; shorten one of them or bring more data"
-        )
-    z, shift, scale = _standardised(panel, data.learned)
-    owner = np.repeat(np.arange(len(panel)), panel.lengths)
-    ends = (data.learned, data.seen, panel.lengths)
-    starts = [
-        _windows(panel, first, last, lookback, horizon)
-        for first, last in zip((np.full(len(panel), lookback), *ends[:2]), ends, strict=True)
-    ]
-    train, validation, test = (_window_table(z, s, lookback, horizon) for s in starts)
-    origins = starts[2] + lookback
-    truth = panel.values[origins[:, None] + np.arange(horizon)]
-    owners = owner[origins]
-
-    def measured(forecasts: Float64) -> Scores:
-        scaled = [
-            mase(truth[rows], forecasts[rows], history, min(season, len(history) - 1))
-            * float(rows.mean())
-            for k in np.unique(owners)
-            for rows, history in [(owners == k, panel.series(int(k)).values[: data.seen[k]])]
-        ]
-        return {"MAE": mae(truth, forecasts), "RMSE": rmse(truth, forecasts), "MASE": sum(scaled)}
-
-    def score(model: Any, _: History) -> Scores:
-        found = model.predict(test).astype(np.float64)
-        return measured(found * scale[owners, None] + shift[owners, None])
-
-    baselines = {"naive (last value)": measured(np.repeat(panel.values[origins - 1], horizon)
-                                                .reshape(-1, horizon))}  # fmt: skip
-    if season > 1 and (data.seen >= season).all():
-        back = origins[:, None] - season + np.arange(horizon) % season
-        baselines[f"seasonal naive ({season})"] = measured(panel.values[back])
-    facts = (
-        f"{panel.value_name}: {len(train):,} windows of {lookback} steps to learn from, "
-        f"{len(validation):,} to choose the epoch by, {len(test):,} to test on, {horizon} steps "
-        f"ahead; held out: {data.how}"
-    )
-    return Job(
-        "forecast",
-        data.name,
-        facts,
-        train,
-        validation,
-        score,
-        ("MAE", "RMSE", "MASE"),
-        outputs=horizon,
-        order=np.argsort(-(starts[0] - panel.bounds[owner[starts[0]]]), kind="stable"),
-        fit={"batch_size": BATCH, "learning_rate": 2e-3, "loss": "mae", "clip_norm": 1.0},
-        values=1,
-        window=lookback,
-        updates=1500,
-        most=300,
-        baselines=baselines,
-    )
-
-
-def _season(data: SeriesData, panel: Panel) -> int:
-    """That of the frequency, else what the longest training part shows; 1 for none."""
-    longest = int(np.argmax(data.learned))
-    history = panel.series(longest).values[: data.learned[longest]]
-    season = panel.season if panel.season > 1 else detect_season(history)
-    return season if season < len(history) else 1
-
-
-def _standardised(panel: Panel, learned: Int64) -> tuple[npt.NDArray[np.float32], Float64, Float64]:
-    """Values by mean and deviation of each series' training part, and these: (S, 1), (M,), (M,).
-
-    Raises:
-        InputError: values are so large, or so far from those, that their squares are infinite.
-    """
-    if np.abs(panel.values).max() > LARGEST:
-        raise InputError(
-            f"{panel.value_name} has values up to {np.abs(panel.values).max():.3g}, whose squares "
-            "are too large to add up; divide them by a common number"
-        )
-    parts = [panel.series(k).values for k in range(len(panel))]
-    shift = np.array([part[:n].mean() for part, n in zip(parts, learned, strict=True)])
-    spread = np.array([part[:n].std() for part, n in zip(parts, learned, strict=True)])
-    scale = np.where(spread > 1e-12 * np.maximum(np.abs(shift), 1), spread, 1.0)
-    z = np.concatenate([(part - a) / b for part, a, b in zip(parts, shift, scale, strict=True)])
-    if np.abs(z).max() > FARTHEST:
-        raise InputError(
-            f"{panel.value_name} has values {np.abs(z).max():.3g} standard deviations away from "
-            "those that are learned from; remove them, or compare on other data"
-        )
-    return z.astype(np.float32)[:, None], shift, scale
-
-
-def _windows(panel: Panel, first: Int64, last: Int64, lookback: int, horizon: int) -> Int64:
-    """(N,) rows at which windows begin whose targets lie in steps first[k] to before last[k]."""
-    found = []
-    for k, bound in enumerate(panel.bounds[:-1]):
-        begin = max(int(first[k]) - lookback, 0)
-        found.append(bound + np.arange(begin, last[k] - horizon - lookback + 1))
-    starts: Int64 = np.concatenate(found).astype(np.int64)
-    return starts
-
-
-def _window_table(
-    z: npt.NDArray[np.float32], starts: Int64, lookback: int, horizon: int
-) -> SampleTable:
-    """Windows less their last value, and the values behind them less the same."""
-    last = np.ascontiguousarray(z[starts + lookback - 1, 0])
-    one = np.ones_like(last)
-    return SampleTable(
-        z, starts, np.full(len(starts), lookback), z[:, 0], starts + lookback,
-        output_size=horizon, y_stride=horizon, x_shift=last, x_scale=one, y_shift=last, y_scale=one,
-    )  # fmt: skip
 
 
 # -- classify ---------------------------------------------------------------------------------

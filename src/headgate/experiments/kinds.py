@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..network import Network
 from ..spec import Dense, Last, LayerSpec, Mean, NetworkSpec
 from ..training.history import History
-from .jobs import EMBEDDING, Job
+from .job import EMBEDDING, Job
 
 RECURRENT: dict[str, dict[str, Any]] = {
     "gru": {"cell": "gru"},

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .jobs import Job, Scores
+from .job import Job, Scores
 
 SHARE, LENGTH = "train fraction", "length"
 

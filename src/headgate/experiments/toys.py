@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..data.samples import SampleTable, from_arrays
 from ..training.history import History
-from .jobs import Job, Scores
+from .job import Job, Scores
 
 Float32 = npt.NDArray[np.float32]
 

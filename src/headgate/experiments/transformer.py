@@ -13,7 +13,7 @@ from ..data.samples import SampleTable
 from ..training.history import History
 from ..training.options import FitOptions
 from ..training.sources import Table
-from .jobs import EMBEDDING, Job
+from .job import EMBEDDING, Job
 
 HEADS = 4
 ROWS = 256  # samples that are measured at once
