@@ -307,6 +307,16 @@ def test_a_state_belongs_to_its_model_and_to_what_that_learned(tmp_path: Path) -
         StateFile(path, hg.live(forecaster())).load()
 
 
+@pytest.mark.parametrize("make", [network, forecaster, language])
+def test_what_is_no_state_is_refused(make: Any) -> None:
+    live = hg.live(make())
+    before = live.state()
+    for state in ({}, 3, dict.fromkeys(before, 3), dict.fromkeys(before, "a")):
+        with pytest.raises(hg.InputError):
+            live.resume(state)
+    assert live.state() == before
+
+
 @pytest.mark.parametrize("cut", [0, 1, 50, -1])
 def test_a_truncated_or_altered_state_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "s.json"

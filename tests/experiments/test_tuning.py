@@ -141,6 +141,10 @@ def test_what_cannot_be_tuned_is_said() -> None:
         hg.tune(3, WAVE)
     with pytest.raises(InputError, match="too little to learn from: the series has 5 values"):
         hg.tune(QUICK, WAVE[:9])
+    with pytest.raises(InputError, match="horizon=7, but the estimator has that of"):
+        hg.tune(QUICK, WAVE, horizon=7)
+    with pytest.raises(InputError, match="the same length, got 0 and 2"):
+        hg.tune(hg.SequenceRegressor(), None, [1.0, 2.0])
     with pytest.raises(InputError, match="'wide' is no parameter of GRUForecaster"):
         hg.tune(QUICK, WAVE, space={"wide": [1, 2]})
 
@@ -155,6 +159,7 @@ def test_what_cannot_be_tuned_is_said() -> None:
         ({"minutes": 0}, "minutes must be a finite number above 0, got 0"),
         ({"minutes": float("nan")}, "minutes must be a finite number above 0, got nan"),
         ({"sampler": "whale"}, "sampler must be one of 'tpe', 'random', 'grid', 'cmaes', 'whales'"),
+        ({"sampler": 3}, "sampler must be one of"),
         ({"sampler": []}, "samplers must be one or several different ones"),
         ({"sampler": ["tpe", "tpe"]}, "samplers must be one or several different ones"),
         ({"seed": -1}, "seed must be between 0"),

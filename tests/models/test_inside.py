@@ -166,6 +166,8 @@ def test_pictures_say_what_one_means_and_tokens_are_ticks() -> None:
         (network, [[[0.0]]], {}, r"expected one sequence \(T,\) or \(T, I\), got"),
         (network, [np.nan], {}, "not finite"),
         (network, [[0.0, 1.0]], {}, "X has 2 features"),
+        (network, [0.0], {"names": 3}, "names must be a list or tuple, got 3"),
+        (network, [0.0, 1.0], {"labels": ["a"]}, "there are 2 steps, but 1 labels"),
         (hg.TextClassifier, "a", {}, "is not fitted"),
         (lambda: 3, [0.0], {}, "expected a Network or a fitted estimator, got 3"),
     ],

@@ -34,7 +34,7 @@ class Live(Protocol):
         """As JSON-able values; what goes on from it makes the same predictions."""
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state`."""
+        """Go on from :meth:`state`; where it is none, an InputError leaves all as it was."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, with what it has learned."""

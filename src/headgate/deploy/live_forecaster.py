@@ -17,7 +17,7 @@ from ..models.forecasting.forecaster import GRUForecaster
 from ..models.forecasting.lines import Lines, windows_at
 from ..models.forecasting.search import roll
 from ..network import Network
-from .live_network import LEARNING_RATE, check_rate_of_learning, updated
+from .live_network import LEARNING_RATE, check_rate_of_learning, reading_a_state, updated
 
 Float64 = npt.NDArray[np.float64]
 
@@ -104,6 +104,7 @@ class LiveForecaster:
     def state(self) -> dict[str, Any]:
         return {"values": list(self._values), "phase": self._phase}
 
+    @reading_a_state()
     def resume(self, state: Mapping[str, Any]) -> None:
         values = [as_number(value) for value in state["values"]]
         if not np.isfinite(values).all() or len(values) < self._model.cut_.least:

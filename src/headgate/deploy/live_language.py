@@ -12,6 +12,7 @@ from ..checks import check_size, shown
 from ..errors import InputError
 from ..models.texts.language_model import LanguageModel
 from ..network import Network
+from .live_network import reading_a_state
 
 TOP = 5
 
@@ -54,6 +55,7 @@ class LiveLanguage:
         stream = base64.b64encode(self._reader.network.to_bytes()).decode()
         return {"stream": stream, "recent": list(self._recent)}
 
+    @reading_a_state()
     def resume(self, state: Mapping[str, Any]) -> None:
         stream = base64.b64decode(state["stream"], validate=True)
         most = len(self._model.writing_) - 1

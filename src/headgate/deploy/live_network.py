@@ -6,7 +6,8 @@ import base64
 import os
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,18 @@ Float32 = npt.NDArray[np.float32]
 WINDOW = 20  # steps that an update learns from
 LEARNING_RATE = 1e-3
 TARGET = "y"  # of a step that brings its own target
+
+
+@contextmanager
+def reading_a_state() -> Iterator[None]:
+    """Whatever is wrong with a state that was passed, as an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"this is no state of such a live model: {what}") from None
 
 
 class LiveNetwork:
@@ -83,6 +96,7 @@ class LiveNetwork:
     def state(self) -> dict[str, Any]:
         return {"stream": base64.b64encode(self._stream.to_bytes()).decode()}
 
+    @reading_a_state()
     def resume(self, state: Mapping[str, Any]) -> None:
         self._stream.from_bytes(base64.b64decode(state["stream"], validate=True))
         self._window.clear()

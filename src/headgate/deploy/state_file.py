@@ -63,7 +63,7 @@ class StateFile:
             )
         try:
             self._live.resume(body)
-        except (HeadgateError, ValueError, TypeError, KeyError) as error:
+        except HeadgateError as error:
             raise InputError(f"{self._path} cannot be gone on from: {error}; {advice}") from None
         return True
 

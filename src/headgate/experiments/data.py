@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +26,7 @@ from ..data.panel_frames import as_panel
 from ..data.tables import read_table
 from ..data.text_files import is_table, read_corpus
 from ..errors import HeadgateWarning, InputError
+from ..models.labels import as_labels
 
 Int64 = npt.NDArray[np.int64]
 Pairs = tuple[list[Any], list[Any]]
@@ -260,7 +261,9 @@ def _from_python(
                 "to classify, data must be a pair (items, labels) or the path of a file, got "
                 f"{type(data).__name__}"
             )
-        items, labels = list(data[0]), list(data[1])
+        if not isinstance(data[0], Iterable) or isinstance(data[0], str):
+            raise InputError(f"the items must be a list of texts or arrays, got {shown(data[0])}")
+        items, labels = list(data[0]), as_labels(data[1], "labels").tolist()
         if len(items) != len(labels):
             raise InputError(f"there are {len(items)} items, but {len(labels)} labels")
         texts = all(isinstance(item, str) for item in items)

@@ -337,6 +337,11 @@ def make_objective(estimator: Any, X: Any, y: Any, options: Mapping[str, Any]) -
             f"'text'; got {shown(estimator)}"
         )
     if isinstance(estimator, GRUForecaster):
+        if options.get("horizon", estimator.horizon) != estimator.horizon:
+            raise InputError(
+                f"horizon={shown(options['horizon'])}, but the estimator has that of "
+                f"{estimator.horizon}; leave it out"
+            )
         options = {**options, "horizon": estimator.horizon}
     data = open_data(X if y is None else (X, y), task=task, **options)
     if not isinstance(estimator, Estimator):
@@ -383,8 +388,9 @@ def _of_data(estimator: Estimator, data: Data) -> Objective:
 
 def _drawn(estimator: Estimator, X: Any, y: Any, options: Mapping[str, Any]) -> Objective:
     """Sequences or sentences of which a tenth is drawn to test on, and a tenth to choose by."""
-    if y is None or len(X) != len(y):
-        raise InputError(f"X and y must have the same length, got {len(X)} and {shown(y)}")
+    counts = [len(part) if hasattr(part, "__len__") else 0 for part in (X, y)]
+    if counts[0] != counts[1]:
+        raise InputError(f"X and y must have the same length, got {counts[0]} and {counts[1]}")
     if len(X) < 10:
         raise InputError(f"{len(X)} examples are too few to tune on; bring 10 or more")
     seed = int(options.get("seed", 0))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import check_size, shown
+from ..checks import check_size, check_tuple, shown
 from ..data.frames import show_stamps
 from ..data.inputs import by_input
 from ..data.panel import complete
@@ -132,6 +132,9 @@ def look(
     """
     from .forecasting.forecaster import GRUForecaster
 
+    names = check_tuple("names", names, str)
+    if labels is not None:
+        labels = [str(label) for label in check_tuple("labels", labels)]
     if isinstance(model, Network):
         return _of_network(model, data, layer, names, labels)
     if not isinstance(model, Estimator):
@@ -161,7 +164,7 @@ def look(
         table = members._read([sequence])
         steps = int(table.lengths[0])
         more |= _values(sequence, steps / len(sequence), names)
-        if labels is not None and len(labels) == steps:
+        if labels is not None and steps == len(_labels(labels, sequence)):
             more["labels"] = list(labels)
     if more.get("labels") == []:
         raise InputError("nothing is left of the text to look at; pass one with words")
@@ -182,6 +185,12 @@ def _sequence(data: Any) -> Float64:
     if array.ndim != 2 or not array.size:
         raise InputError(f"expected one sequence (T,) or (T, I), got shape {array.shape}")
     return array
+
+
+def _labels(labels: Sequence[str], sequence: Float64) -> Sequence[str]:
+    if len(labels) != len(sequence):
+        raise InputError(f"there are {len(sequence)} steps, but {len(labels)} labels")
+    return labels
 
 
 def _values(sequence: Float64, steps_per_row: float, names: Sequence[str] = ()) -> dict[str, Any]:
@@ -208,7 +217,7 @@ def _of_network(
             given[item.name] = sequence[None].astype(np.float32)
             more |= _values(sequence, 1.0, names)
             if labels is not None:
-                more["labels"] = list(labels)
+                more["labels"] = list(_labels(labels, sequence))
         else:
             given[item.name] = np.asarray(inputs[item.name])[None]
             if len(inputs) == 1:
