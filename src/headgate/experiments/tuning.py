@@ -224,7 +224,7 @@ def tune(
     """
     require("optuna")
     begin = clock.perf_counter()
-    names = list(sampler) if isinstance(sampler, (list, tuple)) else [sampler]
+    names: list[Any] = list(sampler) if isinstance(sampler, (list, tuple)) else [sampler]
     if not names or len(set(names)) < len(names):
         raise InputError(f"samplers must be one or several different ones, got {shown(sampler)}")
     budget = Budget(TRIALS if trials is None and minutes is None else trials, minutes)
