@@ -65,6 +65,18 @@ def test_mistakes_are_one_line(
     assert sorted(path.name for path in series.parent.iterdir()) == ["sales.csv"]
 
 
+def test_a_report_that_cannot_be_written_costs_no_result(
+    series: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (series.parent / "r.md").mkdir()  # while it trained; before, the name is looked at
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "check_report", lambda path: None)
+        assert main(["compare", "sales.csv", *QUICK, "--models", "mlp", "--out", "r.md"]) == 2
+    out, err = capsys.readouterr()
+    assert "\nmlp " in out
+    assert "r.md is a folder" in err
+
+
 def test_an_interruption_writes_nothing(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (series.parent / "r.md").write_text("before")
 

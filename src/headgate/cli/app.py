@@ -9,6 +9,7 @@ import typer
 
 from ..version import __version__
 from . import comparing, live_app, text_app, tuning
+from .options import Encoding, Freq, Horizon, Id, Model, Number, Target, Time
 
 app = typer.Typer(
     name="headgate",
@@ -25,21 +26,12 @@ app.add_typer(text_app.text)
 app.command("compare", help=comparing.HELP)(comparing.compare)
 app.command("tune", help=tuning.HELP)(tuning.tune)
 
-Text = str | None
-Number = int | None
 Levels = list[float] | None
-Time = Annotated[Text, typer.Option("--time", help="Column with the time.", metavar="COL")]
-Target = Annotated[Text, typer.Option("--target", help="Column to forecast.", metavar="COL")]
-Id = Annotated[Text, typer.Option("--id", help="Column that names the series.", metavar="COL")]
 Columns = list[str] | None
-Encoding = Annotated[
-    Text, typer.Option("--encoding", help="Of the file, such as gb18030; UTF-8 by default.")
-]
 Level = Annotated[
     Levels, typer.Option("--level", help="Interval in percent; may be given several times.")
 ]
 Data = Annotated[Path, typer.Argument(help="CSV, TSV or Parquet file.", metavar="DATA")]
-Model = Annotated[Path, typer.Argument(help="A model.safetensors.", metavar="MODEL")]
 
 
 @app.callback(invoke_without_command=True)
@@ -56,7 +48,7 @@ def root(
 @app.command()
 def forecast(
     data: Data,
-    horizon: Annotated[int, typer.Option("--horizon", help="Steps to forecast.")] = 12,
+    horizon: Horizon = 12,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path(
         "forecast"
     ),
@@ -79,7 +71,7 @@ def forecast(
         Columns,
         typer.Option("--static", help="Column with a category of each series.", metavar="COL"),
     ] = None,
-    freq: Annotated[Text, typer.Option("--freq", help="Such as M, D, 30min.")] = None,
+    freq: Freq = None,
     level: Level = None,
     encoding: Encoding = None,
     season: Annotated[Number, typer.Option("--season", help="Steps in a season.")] = None,

@@ -10,13 +10,17 @@ import typer
 from .options import (
     Encoding,
     Epochs,
+    Horizon,
+    Id,
     LabelColumn,
     LabelUntil,
     NoHeader,
     Number,
+    Target,
     TestFiles,
     Text,
     TextColumn,
+    Time,
     given,
 )
 
@@ -67,16 +71,10 @@ def compare(
     ] = None,
     epochs: Epochs = None,
     lookback: Annotated[Number, typer.Option("--lookback", help="Steps of a window.")] = None,
-    horizon: Annotated[int, typer.Option("--horizon", help="Steps to forecast.")] = 12,
-    time: Annotated[
-        Text, typer.Option("--time", help="Column with the time.", metavar="COL")
-    ] = None,
-    target: Annotated[
-        Text, typer.Option("--target", help="Column to forecast.", metavar="COL")
-    ] = None,
-    id: Annotated[
-        Text, typer.Option("--id", help="Column that names the series.", metavar="COL")
-    ] = None,
+    horizon: Horizon = 12,
+    time: Time = None,
+    target: Target = None,
+    id: Id = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     label_until: LabelUntil = None,
@@ -111,10 +109,9 @@ def compare(
         say=_note,
         **reading,
     )
+    _say(found)  # before it is written: a full disk must not cost the training
     if out is not None:
         found.save(out)
-    _say(found)
-    if out is not None:
         console().print(f"\nwritten to {out}")
 
 

@@ -17,6 +17,11 @@ Model = Annotated[Path, typer.Argument(help="A model.safetensors.", metavar="MOD
 Encoding = Annotated[
     Text, typer.Option("--encoding", help="Of the file, such as gb18030; UTF-8 by default.")
 ]
+Time = Annotated[Text, typer.Option("--time", help="Column with the time.", metavar="COL")]
+Target = Annotated[Text, typer.Option("--target", help="Column to forecast.", metavar="COL")]
+Id = Annotated[Text, typer.Option("--id", help="Column that names the series.", metavar="COL")]
+Freq = Annotated[Text, typer.Option("--freq", help="Such as M, D, 30min.")]
+Horizon = Annotated[int, typer.Option("--horizon", help="Steps to forecast.")]
 TextColumn = Annotated[Text, typer.Option("--text", help="Column with the texts.", metavar="COL")]
 LabelColumn = Annotated[
     Text, typer.Option("--label", help="Column with the labels.", metavar="COL")

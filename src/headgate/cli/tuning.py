@@ -10,14 +10,19 @@ import typer
 from .options import (
     Encoding,
     Flag,
+    Freq,
+    Horizon,
+    Id,
     LabelColumn,
     LabelUntil,
     NoHeader,
     Number,
     Real,
+    Target,
     TestFiles,
     Text,
     TextColumn,
+    Time,
     given,
 )
 
@@ -78,17 +83,11 @@ def tune(
         ),
     ] = None,
     study: Annotated[Text, typer.Option("--study", help="Name of the search there.")] = None,
-    horizon: Annotated[int, typer.Option("--horizon", help="Steps to forecast.")] = 12,
-    time: Annotated[
-        Text, typer.Option("--time", help="Column with the time.", metavar="COL")
-    ] = None,
-    target: Annotated[
-        Text, typer.Option("--target", help="Column to forecast.", metavar="COL")
-    ] = None,
-    id: Annotated[
-        Text, typer.Option("--id", help="Column that names the series.", metavar="COL")
-    ] = None,
-    freq: Annotated[Text, typer.Option("--freq", help="Such as M, D, 30min.")] = None,
+    horizon: Horizon = 12,
+    time: Time = None,
+    target: Target = None,
+    id: Id = None,
+    freq: Freq = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     label_until: LabelUntil = None,
