@@ -26,7 +26,6 @@ from ..data.panel_frames import as_panel
 from ..data.tables import read_table
 from ..data.text_files import is_table, read_corpus
 from ..errors import HeadgateWarning, InputError
-from ..models.labels import as_labels
 
 Int64 = npt.NDArray[np.int64]
 Pairs = tuple[list[Any], list[Any]]
@@ -247,6 +246,8 @@ def _begin_with_labels(text: str) -> bool:
 def _from_python(
     data: Any, task: str | None, horizon: int, seed: int, given: Mapping[str, Any]
 ) -> Data:
+    from ..models.labels import as_labels  # brings scikit-learn, which files do not need
+
     if isinstance(data, (SeriesData, ClassData, TextData)):
         return data
     if given and task != "forecast":
