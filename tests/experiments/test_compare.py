@@ -129,6 +129,7 @@ def test_what_diverges_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.models, found.left_out) == (["mlp"], {"gru": "seed 1: the loss was inf"})
 
 
+@pytest.mark.neighbours
 @pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
 @pytest.mark.parametrize("data", ["series", "classes", "text"])
 def test_the_transformer_learns_the_same_samples(data: str) -> None:
@@ -145,6 +146,7 @@ def test_the_transformer_learns_the_same_samples(data: str) -> None:
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.neighbours
 @pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
 def test_the_transformer_sees_nothing_of_what_is_to_come() -> None:
     job = make_job(open_data("the sea the wind " * 60), lookback=None, horizon=12)
