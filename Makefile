@@ -46,7 +46,7 @@ demo: .venv/.headgate  ## the package at work: two sine networks and a sunspot f
 test: .venv-test/.headgate  ## all tests that need no deep-learning library
 	@.venv-test/bin/python -m pytest -m "not neighbours" $(PYTEST_ARGS)
 
-test-neighbours: .venv-neighbours/.headgate  ## the tests that compare with PyTorch and ONNX Runtime
+test-neighbours: .venv-neighbours/.headgate  ## the tests beside PyTorch, Keras and ONNX Runtime
 	@.venv-neighbours/bin/python -m pytest -m neighbours $(PYTEST_ARGS)
 
 MORE_PEERS := $(filter-out torch onnxruntime openvino numpy,$(subst $(COMMA), ,$(PEERS)))
@@ -152,7 +152,7 @@ $(1)/.headgate: $(1)/.packages $(BUILT)
 endef
 $(eval $(call environment,.venv,,,))
 $(eval $(call environment,.venv-test,[test$(COMMA)lint],,$(MEALPY)))
-$(eval $(call environment,.venv-neighbours,[test],$(TORCH) onnxruntime onnx,))
+$(eval $(call environment,.venv-neighbours,[test$(COMMA)torch$(COMMA)onnx$(COMMA)keras],$(TORCH) onnxruntime expecttest,))
 $(eval $(call environment,.venv-bench,,$(TORCH) onnxruntime onnx openvino,))
 $(eval $(call environment,.venv-sanitize,[test],,))
 $(foreach folder,.venv .venv-test .venv-neighbours .venv-bench,$(eval $(call installed,$(folder))))

@@ -16,6 +16,7 @@ _HOMES = {
         "HeadgateError",
         "HeadgateWarning",
         "InputError",
+        "MissingExtraError",
         "ModelFileError",
         "NotFittedError",
     ),
@@ -72,6 +73,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("reference", "gate_layout")
+_NEIGHBOURS = ("torch", "keras", "onnx")  # need what may not be installed: not in __all__
 
 __all__ = ["__version__", *sorted(_HOME_OF), *_MODULES]
 
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
     from .errors import HeadgateError as HeadgateError
     from .errors import HeadgateWarning as HeadgateWarning
     from .errors import InputError as InputError
+    from .errors import MissingExtraError as MissingExtraError
     from .errors import ModelFileError as ModelFileError
     from .errors import NotFittedError as NotFittedError
     from .experiments.comparison import compare as compare
@@ -133,7 +136,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
-    if home is None and name not in _MODULES:
+    if home is None and name not in _MODULES + _NEIGHBOURS:
         raise AttributeError(f"module 'headgate' has no attribute {name!r}")
     module = importlib.import_module(f".{home or name}", __name__)
     value = getattr(module, name) if home else module

@@ -12,6 +12,10 @@ class InputError(HeadgateError, ValueError):
     """An argument, an array or a file's content is not what was asked for."""
 
 
+class MissingExtraError(InputError, ImportError):
+    """A library that only a part of headgate needs is not installed."""
+
+
 class NotFittedError(HeadgateError, ValueError, AttributeError):
     """A model was used before ``fit``; estimators raise one that is also scikit-learn's."""
 

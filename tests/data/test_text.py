@@ -140,10 +140,11 @@ def test_a_hostile_tokenizer_is_refused(content):
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, kind, package):
     monkeypatch.setitem(sys.modules, package, None)
     tokens_module._jieba.cache_clear()
-    with pytest.raises(hg.InputError) as caught:
+    with pytest.raises(hg.MissingExtraError) as caught:
         make_tokenizer(kind, LINES)
-    assert f"the package {package}, which is not installed; pip install 'headgate[text]'" in str(
-        caught.value
+    assert str(caught.value).startswith(
+        f"the kind of tokens {kind!r} needs the library {package}, which is not installed; install "
+        "it with pip install \"headgate[text]\", or choose 'word'"
     )
 
 

@@ -113,7 +113,9 @@ def test_what_a_step_of_one_cannot_show_is_left_out_by_name() -> None:
 def test_a_transformer_without_pytorch_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kinds.importlib.util, "find_spec", lambda name: None)
     found = few(models=["mlp", "transformer"])
-    assert found.left_out == {"transformer": "PyTorch is not installed (pip install torch)"}
+    assert found.left_out == {
+        "transformer": 'PyTorch is not installed (pip install "headgate[torch]")'
+    }
 
 
 def test_what_diverges_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ..checks import check_choice, check_size, shown
 from ..errors import InputError
+from ..extras import require
 from .vocabulary import LONGEST, UNKNOWN_NAME
 
 KINDS = ("auto", "word", "char", "jieba", "subword")
@@ -199,17 +200,9 @@ class CharTokenizer:
 
 
 def _import(name: str, kind: str, instead: str) -> Any:
-    import importlib
-
-    try:
-        with warnings.catch_warnings():  # jieba's patterns and its use of pkg_resources
-            warnings.simplefilter("ignore")
-            return importlib.import_module(name)
-    except ImportError:
-        raise InputError(
-            f"tokens of the kind {kind!r} need the package {name}, which is not installed; "
-            f"pip install 'headgate[text]', or choose {instead}"
-        ) from None
+    with warnings.catch_warnings():  # jieba's patterns and its use of pkg_resources
+        warnings.simplefilter("ignore")
+        return require(name, "text", f"the kind of tokens {kind!r}", f"choose {instead}")
 
 
 @lru_cache(maxsize=1)

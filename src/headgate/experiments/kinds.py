@@ -25,7 +25,7 @@ RECURRENT: dict[str, dict[str, Any]] = {
     "rnn": {"cell": "rnn"},
 }
 MODELS = (*RECURRENT, "mlp", "transformer")
-NO_TORCH = "PyTorch is not installed (pip install torch)"
+NO_TORCH = 'PyTorch is not installed (pip install "headgate[torch]")'
 MOST_ATTENDED = 1024  # steps; the Transformer's work grows with their square
 _BLOCKS, _STEPS = 40, 25  # of live steps, timed together
 

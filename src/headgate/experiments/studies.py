@@ -6,7 +6,6 @@ Optuna is the extra ``tune``, imported where it is used.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 import re
 import time as clock
@@ -17,13 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..checks import as_number, check_choice, check_size, shown
-from ..errors import HeadgateError, InputError
+from ..errors import InputError
+from ..extras import require
 from ..files import check_target
 from .spaces import Space
 
 if TYPE_CHECKING:
     import optuna
 
+TUNE = "a search"  # what needs Optuna, in messages
 SAMPLERS = ("tpe", "random", "grid", "cmaes", "whales")
 NAME = "headgate"  # of a study by default
 FACTS = "headgate"  # the attribute with what a study is of
@@ -31,25 +32,10 @@ MOST_POINTS = 100_000  # of a grid
 STARTUP = 10  # trials before the sampler, or the pruner, knows enough
 
 
-def require(module: str) -> Any:
-    """Import a library of the extra ``tune``.
-
-    Raises:
-        HeadgateError: it is not installed; says how to install it.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise HeadgateError(
-            f"this needs the library {module}, which is not installed; install it with "
-            'pip install "headgate[tune]"'
-        ) from None
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Optuna says nothing by itself."""
-    optuna = require("optuna")
+    optuna = require("optuna", "tune", TUNE)
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     try:
@@ -115,13 +101,13 @@ def make_sampler(name: str, space: Space, budget: Budget, seed: int, done: int) 
         HeadgateError: the sampler needs a library that is not installed.
     """
     check_choice("sampler", name, SAMPLERS)
-    samplers = require("optuna").samplers
+    samplers = require("optuna", "tune", TUNE).samplers
     if name == "tpe":
         return samplers.TPESampler(seed=seed + done, multivariate=True, n_startup_trials=STARTUP)
     if name == "random":
         return samplers.RandomSampler(seed=seed + done)
     if name == "cmaes":
-        require("cmaes")
+        require("cmaes", "tune", TUNE)
         return samplers.CmaEsSampler(
             seed=seed + done, n_startup_trials=STARTUP, warn_independent_sampling=False
         )
@@ -183,7 +169,7 @@ def _opened(url: str) -> Any:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
 
-    storage = require("optuna").storages.RDBStorage(url)
+    storage = require("optuna", "tune", TUNE).storages.RDBStorage(url)
     event.listen(storage.engine, "connect", connected)
     storage.engine.dispose()  # connections from before that
     return storage
@@ -200,7 +186,7 @@ def open_study(
     Raises:
         InputError: the study is of something else; the storage cannot be opened.
     """
-    library = require("optuna")
+    library = require("optuna", "tune", TUNE)
     pruner = library.pruners.MedianPruner(n_startup_trials=STARTUP)
     name = name or NAME
     try:

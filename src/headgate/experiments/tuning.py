@@ -15,12 +15,13 @@ import numpy as np
 
 from ..checks import check_size, shown
 from ..errors import HeadgateWarning, InputError
+from ..extras import require
 from ..models.base import Estimator
 from ..training.progress import Progress
 from .objectives import Objective, Params, Scores, make_objective, unremarked
 from .searches import Search, run_search
 from .spaces import Space, parse_space
-from .studies import Budget, make_sampler, open_study, quiet, require
+from .studies import TUNE, Budget, make_sampler, open_study, quiet
 
 if TYPE_CHECKING:
     import optuna
@@ -222,7 +223,7 @@ def tune(
             failed.
         HeadgateError: Optuna is not installed.
     """
-    require("optuna")
+    require("optuna", "tune", TUNE)
     begin = clock.perf_counter()
     names: list[Any] = list(sampler) if isinstance(sampler, (list, tuple)) else [sampler]
     if not names or len(set(names)) < len(names):

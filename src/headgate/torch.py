@@ -1,0 +1,7 @@
+"""headgate beside PyTorch."""
+
+from .extras import require
+
+require("torch", "torch", "headgate.torch")
+
+__all__: list[str] = []
