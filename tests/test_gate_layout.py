@@ -56,6 +56,25 @@ def onnx_cell(x, h, W, R, B, linear_before_reset):
     return (1 - z) * new + z * h
 
 
+def keras_lstm(x, h, c, kernel, recurrent_kernel, bias):
+    """Columns i, f, c, o; one bias."""
+    i, f, new, o = np.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
+    c = s(f) * c + s(i) * np.tanh(new)
+    return s(o) * np.tanh(c), c
+
+
+def onnx_lstm(x, h, c, W, R, B):
+    """Rows i, o, f, c; B is Wb[iofc] and then Rb[iofc]."""
+    Wi, Wo, Wf, Wc = np.split(W, 4)
+    Ri, Ro, Rf, Rc = np.split(R, 4)
+    Wbi, Wbo, Wbf, Wbc, Rbi, Rbo, Rbf, Rbc = np.split(B, 8)
+    i = s(x @ Wi.T + h @ Ri.T + Wbi + Rbi)
+    f = s(x @ Wf.T + h @ Rf.T + Wbf + Rbf)
+    c = f * c + i * np.tanh(x @ Wc.T + h @ Rc.T + Wbc + Rbc)
+    o = s(x @ Wo.T + h @ Ro.T + Wbo + Rbo)
+    return o * np.tanh(c), c
+
+
 def textbook_cell(x, h, W_r, W_z, W, b_r, b_z, b, update_form, reset_after=False):
     """One matrix over [h; x] and one bias for each; the form is the book's choice."""
     both = np.concatenate([h, x], axis=1)
@@ -74,7 +93,11 @@ def textbook_cell(x, h, W_r, W_z, W, b_r, b_z, b, update_form, reset_after=False
 def layer(i, h, seed, reset_after, dtype=np.float64):
     rng = np.random.default_rng(seed)
     tensors = oracles.gru_tensors(rng, i, h, reset_after=reset_after, dtype=dtype)
-    return gl.gru_weights(**tensors, reset_after=reset_after)
+    return gl.cell_weights(**tensors, reset_after=reset_after)
+
+
+def layer_of(cell, i, h, seed):
+    return gl.cell_weights(**oracles.cell_tensors(np.random.default_rng(seed), cell, i, h))
 
 
 def points(weights, seed=1):
@@ -85,6 +108,15 @@ def points(weights, seed=1):
 
 def ours(x, h, weights):
     return reference.gru_step(x, h, *weights, reset_after=weights.reset_after)
+
+
+def our_steps(x, state, weights):
+    """(h,) or (h, c) after one step of any cell."""
+    cell = {"gru": "gru" if weights.reset_after else "gru_before", "rnn": "rnn_tanh"}
+    tensors = weights._asdict()
+    return reference.recurrent_forward(
+        cell.get(weights.cell, weights.cell), x[:, None], state, tensors
+    )[1]
 
 
 def close(got, expected):
@@ -133,6 +165,30 @@ def test_keras_kernels_come_out_in_c_order_for_set_weights():
     assert all(a.flags.c_contiguous for a in gl.to_keras(layer(2, 3, 0, True)))
 
 
+@settings(max_examples=15, deadline=None)
+@given(sizes=SIZES)
+def test_keras_lstm_and_rnn_both_ways(sizes):
+    i, size, seed = sizes
+    rng = np.random.default_rng(seed)
+    x, h, c = rng.standard_normal((3, i)), *rng.uniform(-1, 1, (2, 3, size))
+    arrays = [rng.standard_normal(shape) for shape in ((i, 4 * size), (size, 4 * size), 4 * size)]
+    weights = gl.from_keras(*arrays)
+    assert weights.cell == "lstm"
+    for got, expected in zip(
+        our_steps(x, (h, c), weights), keras_lstm(x, h, c, *arrays), strict=True
+    ):
+        close(got, expected)
+    equal(gl.to_keras(weights), gl.KerasWeights(*arrays))
+    ours = layer_of("lstm", *sizes)
+    close(keras_lstm(x, h, c, *gl.to_keras(ours))[0], our_steps(x, (h, c), ours)[0])
+
+    arrays = [rng.standard_normal(shape) for shape in ((i, size), (size, size), size)]
+    weights = gl.from_keras(*arrays)
+    assert weights.cell == "rnn"
+    close(our_steps(x, (h,), weights)[0], np.tanh(x @ arrays[0] + h @ arrays[1] + arrays[2]))
+    equal(gl.to_keras(weights), gl.KerasWeights(*arrays))
+
+
 # -- ONNX ------------------------------------------------------------------------------------
 
 
@@ -154,6 +210,28 @@ def test_onnx_both_ways(reset_after, sizes):
     close(ours(x, h, back), onnx_cell(x, h, *arrays, reset_after))
     if reset_after:
         equal(gl.to_onnx(back), gl.OnnxWeights(*arrays))
+
+
+@settings(max_examples=15, deadline=None)
+@given(sizes=SIZES)
+def test_onnx_lstm_and_rnn_both_ways(sizes):
+    i, size, seed = sizes
+    rng = np.random.default_rng(seed)
+    x, h, c = rng.standard_normal((3, i)), *rng.uniform(-1, 1, (2, 3, size))
+    arrays = [rng.standard_normal(shape) for shape in ((4 * size, i), (4 * size, size), 8 * size)]
+    weights = gl.from_onnx(*arrays)
+    assert weights.cell == "lstm"
+    for got, expected in zip(
+        our_steps(x, (h, c), weights), onnx_lstm(x, h, c, *arrays), strict=True
+    ):
+        close(got, expected)
+    equal(gl.to_onnx(weights), gl.OnnxWeights(*arrays))
+
+    W, R, B = arrays = [rng.standard_normal(shape) for shape in ((size, i), (size, size), 2 * size)]
+    weights = gl.from_onnx(*arrays)
+    assert weights.cell == "rnn"
+    close(our_steps(x, (h,), weights)[0], np.tanh(x @ W.T + h @ R.T + B[:size] + B[size:]))
+    equal(gl.to_onnx(weights), gl.OnnxWeights(*arrays))
 
 
 # -- textbooks -------------------------------------------------------------------------------
@@ -206,7 +284,7 @@ def test_flipping_leaves_its_argument_as_it_was():
     weights = layer(2, 3, 4, True)
     before = [part.copy() for part in weights]
     gl.flip_update_gate(weights)
-    equal(weights, gl.GRUWeights(*before))
+    equal(weights, gl.CellWeights(*before))
 
 
 # -- biases, types, errors -------------------------------------------------------------------
@@ -214,7 +292,7 @@ def test_flipping_leaves_its_argument_as_it_was():
 
 def test_a_third_recurrent_bias_is_added_in_for_reset_before():
     full = layer(2, 3, 5, True)
-    merged = gl.gru_weights(*full, reset_after=False)
+    merged = gl.cell_weights(*full, reset_after=False)
     assert merged.bias_hh.shape == (6,)
     np.testing.assert_array_equal(merged.bias_hh, full.bias_hh[:6])
     np.testing.assert_array_equal(merged.bias_ih[:6], full.bias_ih[:6])
@@ -226,11 +304,11 @@ def test_missing_biases_are_zeros():
     keras, onnx = gl.to_keras(w), gl.to_onnx(w)
     for reset_after, size in ((True, 9), (False, 6)):
         for made in (
-            gl.gru_weights(w.weight_ih, w.weight_hh, reset_after=reset_after),
+            gl.cell_weights(w.weight_ih, w.weight_hh, reset_after=reset_after),
             gl.from_keras(keras.kernel, keras.recurrent_kernel, reset_after=reset_after),
             gl.from_onnx(onnx.W, onnx.R, reset_after=reset_after),
         ):
-            expected = gl.GRUWeights(w.weight_ih, w.weight_hh, np.zeros(9), np.zeros(size))
+            expected = gl.CellWeights(w.weight_ih, w.weight_hh, np.zeros(9), np.zeros(size))
             equal(made, expected)
 
 
@@ -240,7 +318,7 @@ def test_float32_stays_float32_and_nothing_is_a_view(reset_after):
     keras, onnx = gl.to_keras(weights), gl.to_onnx(weights)
     books = gl.from_textbook(*([np.ones((3, 5), "f4")] * 3), update_form=True)
     made = [
-        (gl.gru_weights(*weights, reset_after=reset_after), weights),
+        (gl.cell_weights(*weights, reset_after=reset_after), weights),
         (keras, weights),
         (onnx, weights),
         (gl.from_keras(*keras, reset_after=reset_after), keras),
@@ -260,21 +338,21 @@ def test_float32_stays_float32_and_nothing_is_a_view(reset_after):
     ("call", "message"),
     [
         (
-            lambda: gl.gru_weights(np.ones((9, 2)), np.ones((3, 9))),
-            r"weight_hh must have shape \(3H, H\), got \(3, 9\); check transposition",
+            lambda: gl.cell_weights(np.ones((9, 2)), np.ones((3, 9))),
+            r"for an LSTM or \(H, H\) for an RNN, got \(3, 9\); check transposition",
         ),
         (
-            lambda: gl.gru_weights(np.ones((8, 2)), np.ones((9, 3))),
+            lambda: gl.cell_weights(np.ones((8, 2)), np.ones((9, 3))),
             r"weight_ih must have shape \(3H, I\) = \(9, any\), got \(8, 2\)",
         ),
         (
-            lambda: gl.gru_weights(
+            lambda: gl.cell_weights(
                 np.ones((9, 2)), np.ones((9, 3)), bias_hh=np.ones(4), reset_after=False
             ),
             r"bias_hh must have shape \(2H,\) = \(6,\), or \(3H,\) = \(9,\)",
         ),
         (
-            lambda: gl.gru_weights(np.ones((9, 2), int), np.ones((9, 3))),
+            lambda: gl.cell_weights(np.ones((9, 2), int), np.ones((9, 3))),
             "weight_ih must hold floating-point numbers, got int64; pass float32 or float64",
         ),
         (
@@ -293,7 +371,7 @@ def test_float32_stays_float32_and_nothing_is_a_view(reset_after):
         ),
         (
             lambda: gl.from_onnx(np.ones((1, 9, 2)), np.ones((1, 9, 3)), reset_after=True),
-            r"R must have shape \(3H, H\), got \(1, 9, 3\); index the direction axis",
+            r"for a GRU, .* for an RNN, got \(1, 9, 3\); index the direction axis",
         ),
         (
             lambda: gl.from_onnx(np.ones((9, 2)), np.ones((9, 3)), np.ones(9), reset_after=True),
@@ -310,8 +388,16 @@ def test_float32_stays_float32_and_nothing_is_a_view(reset_after):
             r"W_r must have shape \(H, H \+ I\) = \(3, 5\), got \(3, 4\)",
         ),
         (
-            lambda: gl.merge_biases(np.ones(9), np.ones(5)),
-            r"biases must have shapes \(3H,\) and \(3H,\) or \(2H,\), got \(9,\) and \(5,\)",
+            lambda: gl.from_onnx(np.ones((9, 2)), np.ones((9, 3))),
+            "from_onnx needs reset_after for a GRU, since the arrays do not tell",
+        ),
+        (
+            lambda: gl.from_keras(np.ones((2, 12)), np.ones((3, 12)), np.ones((2, 12))),
+            r"bias must have shape \(4H,\) = \(12,\), got \(2, 12\)",
+        ),
+        (
+            lambda: gl.flip_update_gate(layer_of("lstm", 2, 3, 0)),
+            "only a gru has an update gate, got the weights of a lstm",
         ),
     ],
 )
