@@ -4,4 +4,7 @@ from .extras import require
 
 require("torch", "torch", "headgate.torch")
 
-__all__: list[str] = []
+from .interop.torch_modules import GRU as GRU
+from .interop.torch_modules import LSTM as LSTM
+
+__all__ = ["GRU", "LSTM"]
