@@ -1,10 +1,10 @@
-"""headgate beside PyTorch."""
+"""headgate beside PyTorch: ``nn.GRU`` and ``nn.LSTM`` on its engine (docs/torch.md)."""
 
 from .extras import require
 
 require("torch", "torch", "headgate.torch")
 
-from .interop.torch_modules import GRU as GRU
-from .interop.torch_modules import LSTM as LSTM
+from .interop.torch_accelerate import accelerate, explain, restore
+from .interop.torch_modules import GRU, LSTM
 
-__all__ = ["GRU", "LSTM"]
+__all__ = ["GRU", "LSTM", "accelerate", "explain", "restore"]
