@@ -34,3 +34,10 @@ def test_a_library_that_does_not_load_says_so_itself(monkeypatch, tmp_path):
 def test_neighbours_are_no_part_of_a_star_import():
     assert not {"torch", "keras", "onnx"} & set(hg.__all__)
     assert not {"torch", "keras", "onnx"} & set(dir(hg))
+
+
+def test_a_network_says_what_takes_it_to_pytorch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    net = hg.Network(input_size=1, hidden_size=1)
+    with pytest.raises(hg.MissingExtraError, match=r'to_torch needs .* "headgate\[torch\]"'):
+        net.to_torch()

@@ -23,6 +23,13 @@ FORWARD_ERROR_RATIO = 4.0
 # max|difference| <= this * max|gradient|, tensor by tensor.
 GRADIENT = 1e-5
 
+# -- whole networks in PyTorch ----------------------------------------------------------------
+
+# The same sums in another order, in float64: a normalised gate may grow rounding by 1 / sqrt(1e-5).
+TORCH_FLOAT64 = 1e-12  # outputs; gradients, as a share of the larger of 1 and the largest
+# Both in float32, outputs of order 1: the tolerance of a forward pass for either side.
+TORCH_FLOAT32 = 2e-6
+
 # Absolute: probabilities from float32 scores of order 10, whose rounding is 1e-6.
 CRF_MARGINALS = 5e-6
 

@@ -12,6 +12,7 @@ from .checks import check_size
 from .data.inputs import by_input
 from .data.samples import SampleTable, is_list_of_sequences
 from .errors import InputError
+from .extras import require
 from .initial import initial_vector
 from .kernels import Engine
 from .learning import Learning
@@ -281,6 +282,25 @@ class Network(Weights, Observable, Tagging, Learning):
         inputs = [f"{self.spec.input_size} inputs"] if self.spec.input_size else []
         inputs += [f"{tokens} of tokens"] if tokens else []
         return f"Network({' and '.join(inputs)} -> {layers} -> {self.spec.output_size})"
+
+    # -- PyTorch ----------------------------------------------------------------------------
+
+    def to_torch(self) -> Any:
+        """A PyTorch module that computes the same, with copies of the weights.
+
+        Called, it gives the outputs of the last layer, before a softmax or a sigmoid, as PyTorch's
+        losses want them; its ``predict`` gives what this network's gives. Parameters have the same
+        names, so that ``state_dict`` goes both ways. It comes in evaluation mode; ``train()``
+        turns on dropout. Its recurrent layers are ``headgate.torch``'s. What runs without
+        headgate is its ``state_dict``.
+
+        Raises:
+            MissingExtraError: PyTorch is not installed.
+        """
+        require("torch", "torch", "Network.to_torch")
+        from .interop.torch_networks import to_torch  # upward, as it is where the name belongs
+
+        return to_torch(self)
 
     # -- files ------------------------------------------------------------------------------
 

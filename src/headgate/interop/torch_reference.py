@@ -58,7 +58,7 @@ def run(
     """A stack of layers.
 
     Args:
-        cell: "gru", "gru_before" or "lstm".
+        cell: "gru", "gru_before", "lstm", "rnn_tanh" or "rnn_relu".
         rows: (R, I), by time.
         sizes: T positive row counts, none larger than the one before.
         state: the initial state, its parts (L * D, N, H).
@@ -171,7 +171,12 @@ def _step(cell: str, weights: Weights, mask: Tensor | None) -> Step:
         n = (a_n + product((a_r + q_r).sigmoid() * visible, slice(2 * size, None))).tanh()
         return ((1 - z) * n + z * h,)
 
-    return {"gru": gru, "gru_before": gru_before, "lstm": lstm}[cell]
+    def rnn(a: Tensor, state: State) -> State:
+        total = a + product(seen(state[0]), slice(None))
+        return (total.tanh() if cell == "rnn_tanh" else total.relu(),)
+
+    cells = {"gru": gru, "gru_before": gru_before, "lstm": lstm}
+    return {**cells, "rnn_tanh": rnn, "rnn_relu": rnn}[cell]
 
 
 def draw_masks(module: Any, rows: Tensor, count: int) -> Masks:
