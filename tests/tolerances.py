@@ -33,6 +33,9 @@ TORCH_FLOAT32 = 2e-6
 # Absolute: probabilities from float32 scores of order 10, whose rounding is 1e-6.
 CRF_MARGINALS = 5e-6
 
+# Absolute: two float32 evaluations of one network, each within FORWARD_UP_TO_256 of the truth.
+ONNX_BESIDE_PREDICT = 2e-6
+
 # Absolute: probabilities of two logistic regressions that both stop a little short of the optimum.
 NGRAM_PROBABILITY = 2e-2
 

@@ -1,0 +1,154 @@
+"""ONNX files of networks: one graph, written with the ``onnx`` package, checked, then saved.
+
+From what a network's ``predict`` takes to what it gives; batch and time may have any size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+from onnx import ModelProto, helper
+
+from ..checks import check_flags, shown
+from ..errors import InputError
+from ..files import check_target, write_beside_and_rename
+from ..spec import NetworkSpec
+from ..version import __version__
+from .onnx_export_graph import Array, Graph
+from .onnx_export_network import network_inputs, network_nodes
+
+OPSETS = range(14, 23)
+OPSET = 17
+LARGEST = (1 << 31) - (1 << 20)  # bytes: protobuf ends at 2 GiB
+
+
+def export_network(
+    spec: NetworkSpec,
+    tensors: Mapping[str, Array],
+    path: object,
+    *,
+    opset: int = OPSET,
+    lengths: bool = False,
+    state: bool = False,
+) -> None:
+    """Write a network to ``path``; see ``headgate.onnx.export``."""
+    check_flags(lengths=lengths, state=state)
+    target = check_target(path)
+    save(network_model(spec, tensors, opset=opset, lengths=lengths, state=state), target)
+
+
+def network_model(
+    spec: NetworkSpec,
+    tensors: Mapping[str, Array],
+    *,
+    opset: int = OPSET,
+    lengths: bool = False,
+    state: bool = False,
+) -> ModelProto:
+    """A network as a checked ONNX model; arguments as in ``headgate.onnx.export``."""
+    graph = Graph(check_opset(opset))
+    check_weights(tensors)
+    inputs = network_inputs(graph, spec, lengths)
+    starts = _states(graph, spec) if state else None
+    made = network_nodes(graph, spec, tensors, inputs, starts)
+    steps = () if spec.pooled else ("T",)
+    graph.gives(made.predictions, "float", ("N", *steps, spec.output_size), "y")
+    if made.path:
+        graph.gives(made.path, "int64", ("N", "T"), "path")
+    if state:
+        for stack in spec.recurrent():
+            shape = (stack.num_layers * stack.directions, "N", stack.hidden_size)
+            for name, end in zip(stack.state_names(), made.ends[stack.name], strict=True):
+                graph.gives(end, "float", shape, f"next_state.{name}")
+    return model_of(graph, _described(spec), {"headgate.spec": spec.to_json()})
+
+
+def _states(graph: Graph, spec: NetworkSpec) -> dict[str, list[str]]:
+    """An input for each part of each stack's state, by stack."""
+    stacks = spec.recurrent()
+    if not stacks:
+        raise InputError("this network has no recurrent layer, so it has no state; leave state out")
+    return {
+        stack.name: [
+            graph.takes(
+                f"state.{name}",
+                "float",
+                (stack.num_layers * stack.directions, "N", stack.hidden_size),
+            )
+            for name in stack.state_names()
+        ]
+        for stack in stacks
+    }
+
+
+def _described(spec: NetworkSpec) -> str:
+    layers = " -> ".join(f"{layer.kind} {layer.name}" for layer in spec.layers)
+    given = {
+        "regression": "values",
+        "classification": "the classes' probabilities",
+        "binary": "probabilities, one for each output",
+        "tagging": "the classes' probabilities at each step, path the best classes together",
+    }
+    return f"{layers}; N sequences of T steps in, y: {given[spec.task]}"
+
+
+# -- models and files ----------------------------------------------------------------------------
+
+
+def check_opset(opset: object) -> int:
+    """Raises InputError for an opset that cannot be written, here or at all."""
+    if isinstance(opset, bool) or not isinstance(opset, int) or opset not in OPSETS:
+        raise InputError(
+            f"opset must be a whole number from {OPSETS[0]} to {OPSETS[-1]}, got {shown(opset)}; "
+            f"{OPSET} runs nearly everywhere"
+        )
+    known = onnx.defs.onnx_opset_version()
+    if opset > known:
+        raise InputError(
+            f"opset={opset} needs a newer onnx than {onnx.__version__}, which knows opsets up to "
+            f"{known}; upgrade it, or pass opset={min(known, OPSET)}"
+        )
+    return opset
+
+
+def check_weights(tensors: Mapping[str, Array]) -> None:
+    """Raises InputError where a file could not hold them."""
+    size = sum(4 * tensor.size for tensor in tensors.values())
+    if size > LARGEST:
+        raise InputError(
+            f"the parameters take {size} bytes, and an ONNX file ends at 2 GiB; export a smaller "
+            "network"
+        )
+
+
+def model_of(graph: Graph, description: str, facts: Mapping[str, str]) -> ModelProto:
+    """The graph as a model that the checker has passed, with ``facts`` as its metadata."""
+    opsets = [helper.make_opsetid("", graph.opset)]
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes, "headgate", graph.inputs, graph.outputs, graph.initializers,
+            doc_string=description,
+        ),
+        opset_imports=opsets,
+        # the oldest that this opset allows, so that runtimes of its time read the file
+        ir_version=helper.find_min_ir_version_for(opsets),
+        producer_name="headgate",
+        producer_version=__version__,
+        doc_string=description,
+    )  # fmt: skip
+    helper.set_model_props(model, {"headgate.version": __version__, **facts})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def save(model: ModelProto, path: Any) -> None:
+    """Write a model whole or not at all."""
+    write_beside_and_rename(path, model.SerializeToString())
+
+
+def as_json(value: Any) -> str:
+    """Metadata are texts."""
+    return json.dumps(value, ensure_ascii=False)
