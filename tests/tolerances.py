@@ -48,6 +48,13 @@ TANH_ULP = 2
 SIGMOID_ULP = 4
 SIGMOID_BELOW_NORMAL = 2.0**-126  # absolute, where the result is below the smallest normal
 
+# -- headgate.torch beside torch.nn, both in float32 --------------------------------------------
+
+# Absolute: values and gradients of order 1 from small modules, sums in another order.
+TORCH_FLOAT32 = 1e-5
+# Second derivatives, as a share of the largest of a tensor: rounding acts twice.
+TORCH_SECOND = 1e-4
+
 # -- the sine job, one by one ----------------------------------------------------------------
 
 # Started from torch.manual_seed(0)'s weights; PyTorch's own figures are the expected values.

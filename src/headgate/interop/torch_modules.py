@@ -61,6 +61,14 @@ class Recurrent(nn.RNNBase):
             if name.startswith("norm_"):
                 nn.init.ones_(parameter)
 
+    def flatten_parameters(self) -> None:
+        """For cuDNN, as PyTorch does; it has none of headgate's options."""
+        if torch_paths.is_plain(self):
+            super().flatten_parameters()
+
+    def __prepare_scriptable__(self) -> Any:
+        return torch_paths.scriptable(self)
+
     def extra_repr(self) -> str:
         """PyTorch's, and headgate's options where they differ from their defaults."""
         text = str(super().extra_repr())

@@ -38,7 +38,9 @@ def other(module: Any, input: Any, hx: Any = None) -> Any:
         # A leaf of the graph, as torch.nn's modules are.
         name = input.tracer.path_of_module(module)
         return input.tracer.create_proxy("call_module", name, (input, hx), {})
-    if torch.compiler.is_compiling():
+    # Dynamo gives up a function where it first meets the module, and the function then runs as it
+    # stands; one that asked before that whether it is compiled would keep the answer "yes".
+    if module.training is not None and torch.compiler.is_compiling():
         return _run(module, input, hx)
     why = reason(module, input, hx)
     try:
@@ -103,7 +105,7 @@ def reason(module: Any, input: Any = None, hx: Any = None) -> str | None:
 
     Wrong shapes are no reason: they are an error on every path.
     """
-    return _reason_of_context() or _reason_of_module(module) or _reason_of_tensors(input, hx)
+    return _reason_of_module(module) or _reason_of_context(module) or _reason_of_tensors(input, hx)
 
 
 def _reason_of_module(module: Any) -> str | None:
@@ -122,8 +124,8 @@ def _reason_of_module(module: Any) -> str | None:
     return None
 
 
-def _reason_of_context() -> str | None:
-    if torch.compiler.is_compiling():
+def _reason_of_context(module: Any) -> str | None:
+    if module.training is not None and torch.compiler.is_compiling():  # see other
         return "torch.compile or torch.export is tracing"
     if torch.jit.is_tracing():
         return "torch.jit.trace is recording"
@@ -213,6 +215,8 @@ def _composed(module: Any, input: Any, hx: Any) -> Any:
     name = parent(module).__name__
     if not packed and x.dim() not in (2, 3):
         raise ValueError(f"{name}: Expected input to be 2D or 3D, got {x.dim()}D instead")
+    if packed:
+        _check_sizes(input.batch_sizes)
     single = not packed and x.dim() == 2
     if single:
         x = x.unsqueeze(0 if module.batch_first else 1)
@@ -270,13 +274,22 @@ def _initial(module: Any, x: Tensor, sizes: Tensor | None, hx: Any, single: bool
     if hx is None:
         shape = module.get_expected_hidden_size(x, sizes)
         return tuple(x.new_zeros(shape) for _ in range(2 if lstm else 1))
-    parts = (hx[0], hx[1]) if lstm else (hx,)
-    ranks = [part.dim() for part in parts]
+    ranks = [hx[k].dim() for k in range(2)] if lstm else [hx.dim()]
+    parts = tuple(hx) if lstm else (hx,)
+    if len(parts) != len(ranks):
+        raise RuntimeError(f"lstm expects two hidden states, got {len(parts)}")
     if sizes is None and ranks != [2 if single else 3] * len(parts):
         kind, rank = ("unbatched 2-D", "2-D") if single else ("batched 3-D", "3-D")
         got = " and ".join(f"{rank}-D" for rank in ranks)
         raise RuntimeError(f"For {kind} input, hx should also be {rank} but got {got}")
     return tuple(part.unsqueeze(1) for part in parts) if single else parts
+
+
+def _check_sizes(sizes: Tensor) -> None:
+    if sizes.dim() != 1 or sizes.dtype != torch.int64:
+        integers = sizes.dim() == 1 and not sizes.is_floating_point()
+        kind: type[Exception] = RuntimeError if integers else TypeError  # as PyTorch
+        raise kind(f"batch_sizes must be int64 and (T,), got {_shown(sizes)}")
 
 
 def _by_time(module: Any, x: Tensor, sizes: Tensor | None) -> tuple[list[int], Tensor]:
@@ -322,7 +335,8 @@ def _shown(value: Any) -> str:
         return f"a PackedSequence of {_shown(value.data)}"
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} of {_short(value.dtype)} on {value.device}"
-    if isinstance(value, tuple | list):
-        kind = type(value).__name__
-        return f"a {kind} of {len(value)}: {', '.join(map(_shown, value[:4]))}"
-    return "None" if value is None else f"an object of type {type(value).__name__}"
+    if value is None:
+        return "None"
+    if isinstance(value, tuple | list) and all(isinstance(part, Tensor) for part in value[:4]):
+        return f"a {type(value).__name__} of {len(value)}: {', '.join(map(_shown, value[:4]))}"
+    return f"an object of type {type(value).__name__}"
