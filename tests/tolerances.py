@@ -29,6 +29,7 @@ GRADIENT = 1e-5
 TORCH_FLOAT64 = 1e-12  # outputs; gradients, as a share of the larger of 1 and the largest
 # Both in float32, outputs of order 1: the tolerance of a forward pass for either side.
 TORCH_FLOAT32 = 2e-6
+KERAS_FLOAT32 = 2e-6  # likewise
 
 # Absolute: probabilities from float32 scores of order 10, whose rounding is 1e-6.
 CRF_MARGINALS = 5e-6

@@ -1,7 +1,20 @@
-"""headgate beside Keras."""
+"""headgate beside Keras: models and weights from there and back, and Keras's model files."""
 
+from .errors import MissingExtraError
 from .extras import require
 
-require("keras", "keras", "headgate.keras")
+try:
+    require("keras", "keras", "headgate.keras")
+except ModuleNotFoundError as error:  # of another library: the backend that Keras is set to
+    raise MissingExtraError(
+        f"Keras is installed, but the backend that it is set to needs {error.name}, which is not; "
+        "choose one that is with the environment variable KERAS_BACKEND (torch, jax, tensorflow), "
+        f"or install {error.name}"
+    ) from None
 
-__all__: list[str] = []
+from .interop.keras_export import to_keras
+from .interop.keras_files import load
+from .interop.keras_layers import get_weights, set_weights
+from .interop.keras_models import from_keras, unmasked
+
+__all__ = ["from_keras", "get_weights", "load", "set_weights", "to_keras", "unmasked"]

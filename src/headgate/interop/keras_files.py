@@ -1,0 +1,125 @@
+"""Keras's model files, ``.keras`` and ``.h5``, looked at before Keras makes anything of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from ..checks import MAX_SIZE, shown
+from ..errors import InputError, ModelFileError
+from ..files import check_path
+from ..layer_specs import MAX_VOCABULARY
+from ..network import Network
+from .keras_graph import MASK_OPERATIONS
+from .keras_models import LAYERS, read_model
+
+ENDINGS = (".keras", ".h5", ".hdf5")
+MODELS = ("Sequential", "Functional", "Model")
+PARTS = (*LAYERS, *MODELS, *MASK_OPERATIONS, "InputLayer")
+VALUES = ("__keras_tensor__", "__numpy__", "__tensor__", "DTypePolicy", "Policy")
+OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
+TRAINING = ("keras", "keras.initializers", "keras.regularizers", "keras.constraints")
+MAX_CONFIG = 1 << 26  # bytes
+SIZES = {"units": MAX_SIZE, "output_dim": MAX_SIZE, "input_dim": MAX_VOCABULARY}
+
+
+def load(model: Any) -> Network:
+    """A network that computes what a Keras model does, from the model or from its file.
+
+    Args:
+        model: the path of a ``.keras`` or ``.h5`` file, which Keras loads in its safe mode and
+            only when it names nothing but layers that headgate has; or what ``from_keras``
+            takes.
+
+    Raises:
+        ModelFileError: the file is not there, is no Keras model, or is damaged.
+        InputError: a layer or an option has no exact counterpart, by name.
+    """
+    if not isinstance(model, (str, bytes, os.PathLike)):
+        return read_model(model, stacklevel=3)
+    path = check_path(model)
+    if not os.path.isfile(path):
+        raise ModelFileError(f"{path!r} does not exist or is no file; check the path")
+    if not path.endswith(ENDINGS):
+        raise ModelFileError(
+            f"{path!r} is not named as one of Keras's model files, {', '.join(ENDINGS)}; save the "
+            "model with model.save('model.keras')"
+        )
+    try:
+        config = _config(path)
+        _check(path, config)
+        made = keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ModelFileError, InputError):
+        raise
+    except Exception as error:  # whatever Keras, zipfile or h5py say of a damaged file
+        raise ModelFileError(
+            f"{path!r} cannot be read as a Keras model: {type(error).__name__}: {error}"
+        ) from error
+    return read_model(made, stacklevel=3)
+
+
+def _config(path: str) -> Any:
+    """What a file says of its model, read without making any of it."""
+    if path.endswith(".keras"):
+        with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
+            text: Any = file.read(MAX_CONFIG + 1)
+    else:
+        import h5py  # comes with Keras
+
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get("model_config")
+    if text is None:
+        raise ModelFileError(
+            f"{path!r} holds weights alone; save the whole model with model.save('model.keras')"
+        )
+    if len(text) > MAX_CONFIG:
+        raise ModelFileError(f"{path!r} has a description of more than {MAX_CONFIG} bytes")
+    return json.loads(text)
+
+
+def _check(path: str, config: Any) -> None:
+    """Refuse whatever is no layer of ours before Keras looks it up, imports or runs it."""
+    if not isinstance(config, dict) or config.get("class_name") not in MODELS:
+        held = config.get("class_name") if isinstance(config, dict) else config
+        raise InputError(
+            f"{path!r} holds a {shown(held)}; headgate reads keras.Sequential and "
+            "keras.Model(inputs, outputs)"
+        )
+    # what the model was compiled with is not read
+    for entry in _objects({**dict(config), "compile_config": None}):
+        kind, settings = entry["class_name"], entry.get("config")
+        settings = settings if isinstance(settings, dict) else {}
+        if kind not in (*PARTS, *VALUES):
+            name = settings.get("name")
+            raise InputError(
+                f"{path!r}: {'' if name is None else f'layer {shown(name)} '}({shown(kind)}) has "
+                f"no counterpart in headgate; layers that have one: {', '.join(LAYERS)}"
+            )
+        module = entry.get("module")
+        if module is not None and str(module).partition(".")[0] not in ("keras", "builtins"):
+            raise InputError(
+                f"{path!r}: {shown(kind)} is to come from {shown(module)}, which is not Keras"
+            )
+        for size, maximum in SIZES.items():
+            value = settings.get(size, 1)
+            if not isinstance(value, int) or not 1 <= value <= maximum:
+                raise ModelFileError(
+                    f"{path!r}: {size} of {shown(kind)} must be 1 to {maximum}, got {shown(value)}"
+                )
+
+
+def _objects(value: Any, training: bool = False) -> Iterator[dict[str, Any]]:
+    """Every part of a description that names a class, but for Keras's own of training alone."""
+    if isinstance(value, dict):
+        if "class_name" in value and not (training and value.get("module", "keras") in TRAINING):
+            yield value
+        for key, part in value.items():
+            yield from _objects(part, training or str(key).endswith(OF_TRAINING))
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _objects(part, training)
