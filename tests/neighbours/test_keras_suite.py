@@ -8,8 +8,6 @@ give the same outputs and states; what headgate does not have must be refused by
 from __future__ import annotations
 
 import functools
-import os
-import tempfile
 import warnings
 from collections import Counter
 from typing import Any
@@ -17,8 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
-os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp(prefix="keras-"))  # its keras.json
 keras = pytest.importorskip("keras", reason="runs Keras's tests, which is not installed")
 pytest.importorskip("keras.src.layers.rnn.gru_test", reason="this Keras came without its tests")
 

@@ -6,7 +6,6 @@ so those of Keras 3, of Keras 2 and of ``tf.keras`` are read alike.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,13 +27,6 @@ ACTIVATIONS = {"GRU": ("tanh",), "LSTM": ("tanh",), "SimpleRNN": ("tanh", "relu"
 MODULES = ("keras", "tf_keras", "tensorflow")  # where Keras's own classes come from
 TRAINING_ONLY = ("_regularizer", "_constraint")
 HALF = ("float16", "bfloat16", "float8")
-
-
-def weights_of(layer: Any) -> list[Array]:
-    """``layer.get_weights()`` without what Keras has NumPy 2 say of its own variables."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return [np.asarray(array) for array in layer.get_weights()]
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,7 @@ class KerasLayer:
         Raises:
             InputError: there are none yet, or others than Keras's own layer has.
         """
-        found = weights_of(self.layer)
+        found = [np.asarray(array) for array in self.layer.get_weights()]
         if not found:
             raise InputError(
                 f"{self} has no weights yet; build the model first, by an Input layer or by "
@@ -101,7 +93,7 @@ class KerasLayer:
                 "has weight_decay"
             )
         frozen = not getattr(self.layer, "trainable", True)
-        if frozen and self.kind != "Embedding" and weights_of(self.layer):
+        if frozen and self.kind != "Embedding" and self.layer.get_weights():
             notes.append(f"{self} is frozen in Keras (trainable=False), but learns in headgate")
         policy = self.config.get("dtype")
         if isinstance(policy, Mapping):
@@ -289,7 +281,7 @@ def _fitting(item: KerasLayer, weights: CellWeights) -> list[Array]:
     made = list(gate_layout.to_keras(weights))
     if not item.config.get("use_bias", True) and np.any(made.pop() != 0):
         raise InputError(f"{item} has use_bias=False, but the weights have biases; use True")
-    want = [tuple(array.shape) for array in weights_of(item.layer)]
+    want = [tuple(array.shape) for array in item.layer.get_weights()]
     if [array.shape for array in made] != want:
         raise InputError(
             f"{item} has weights of the shapes {want}, got {[array.shape for array in made]}; "
