@@ -360,7 +360,7 @@ def test_float32_stays_float32_and_nothing_is_a_view(reset_after):
             r"kernel must have shape \(I, 3H\) = \(any, 9\), got \(9, 2\)",
         ),
         (
-            lambda: gl.from_keras(np.ones((2, 9)), np.ones((3, 9)), np.ones(9)),
+            lambda: gl.from_keras(np.ones((2, 9)), np.ones((3, 9)), np.ones(9), reset_after=True),
             r"got \(9,\); a bias of shape \(3H,\) belongs to reset_after=False",
         ),
         (
@@ -390,6 +390,10 @@ def test_float32_stays_float32_and_nothing_is_a_view(reset_after):
         (
             lambda: gl.from_onnx(np.ones((9, 2)), np.ones((9, 3))),
             "from_onnx needs reset_after for a GRU, since the arrays do not tell",
+        ),
+        (
+            lambda: gl.from_keras(np.ones((2, 9)), np.ones((3, 9))),
+            "from_keras needs reset_after for a GRU without biases",
         ),
         (
             lambda: gl.from_keras(np.ones((2, 12)), np.ones((3, 12)), np.ones((2, 12))),

@@ -20,23 +20,49 @@ floating type that came in. Conversions are exact but for one thing: where a for
 biases, two are added into one, and the sum is rounded to the arrays' type.
 """
 
-from .keras import KerasWeights, from_keras, to_keras
+from .conventions import CONVENTIONS, read_dense, read_stack, write_stack
+from .dynet import from_dynet, to_dynet
+from .flax import from_flax, to_flax, to_nnx
+from .haste import from_haste, to_haste
+from .keras import KerasWeights, from_keras, from_rtneural, to_keras, to_rtneural
 from .layer import CellWeights, cell_weights, flip_update_gate, merge_biases
+from .mlx import from_mlx, to_mlx
 from .onnx import OnnxWeights, from_onnx, to_onnx
+from .pytorch import from_pytorch, to_pytorch
+from .tensorflow1 import from_tensorflow1, to_tensorflow1
 from .textbook import TextbookWeights, from_textbook, to_textbook
 
 __all__ = [
+    "CONVENTIONS",
     "CellWeights",
     "KerasWeights",
     "OnnxWeights",
     "TextbookWeights",
     "cell_weights",
     "flip_update_gate",
+    "from_dynet",
+    "from_flax",
+    "from_haste",
     "from_keras",
+    "from_mlx",
     "from_onnx",
+    "from_pytorch",
+    "from_rtneural",
+    "from_tensorflow1",
     "from_textbook",
     "merge_biases",
+    "read_dense",
+    "read_stack",
+    "to_dynet",
+    "to_flax",
+    "to_haste",
     "to_keras",
+    "to_mlx",
+    "to_nnx",
     "to_onnx",
+    "to_pytorch",
+    "to_rtneural",
+    "to_tensorflow1",
     "to_textbook",
+    "write_stack",
 ]

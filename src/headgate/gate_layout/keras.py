@@ -1,30 +1,20 @@
 """Keras: columns; a GRU's gates z, r, h, an LSTM's i, f, c, o; one bias but for reset_after=True.
 
-Read from ``keras.layers.GRU``, ``LSTM`` and ``SimpleRNN`` of Keras 3.15.
+Read from ``keras.layers.GRU``, ``LSTM`` and ``SimpleRNN`` of Keras 3.15, and compared with them.
+The files of RTNeural hold the same arrays as nested lists.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .layer import (
-    CELL_OF_GATES,
-    ORDER,
-    Array,
-    CellWeights,
-    cell_weights,
-    expect,
-    floats,
-    gates_and_size,
-    merge_biases,
-    orders,
-    packed,
-    reorder,
-    times,
-)
+from ..errors import InputError
+from .arrays import Array, bias_like, cell_of, expect, floats, matrices, orders, packed
+from .layer import CellWeights, expect_reset, from_order, in_order, merge_biases
 
 KERAS = orders({"gru": "zrn"})
 
@@ -42,42 +32,81 @@ def from_keras(
     recurrent_kernel: ArrayLike,
     bias: ArrayLike | None = None,
     *,
-    reset_after: bool = True,
+    reset_after: bool | None = None,
 ) -> CellWeights:
     """What ``get_weights()`` of a Keras ``GRU``, ``LSTM`` or ``SimpleRNN`` gives, as a layer.
 
     ``kernel`` (I, GH), ``recurrent_kernel`` (H, GH), G being 3, 4 or 1; ``bias`` (GH,), None for
-    use_bias=False. For a GRU with ``reset_after=True``, Keras's default, it is (2, 3H).
+    use_bias=False. For a GRU with ``reset_after=True``, Keras's default, it is (2, 3H), which
+    tells; without biases a GRU must say it.
     """
-    k, u = floats("kernel", kernel), floats("recurrent_kernel", recurrent_kernel)
-    gates, h = gates_and_size("recurrent_kernel", u, rows=False)
-    n, size = gates * h, times(gates)
-    expect("kernel", k, (None, n), f"(I, {size})", "pass get_weights()[0] as it is")
-    order, to = KERAS[CELL_OF_GATES[gates]], ORDER[CELL_OF_GATES[gates]]
-    b_ih = b_hh = None
-    if bias is not None:
-        b = floats("bias", bias)
-        if gates != 3:
-            expect("bias", b, (n,), f"({size},)", "pass get_weights()[2] as it is")
-            b_ih = reorder(b, order, to)
-        elif reset_after:
-            hint = "a bias of shape (3H,) belongs to reset_after=False"
-            expect("bias", b, (2, n), "(2, 3H) for reset_after=True", hint)
-            b_ih, b_hh = reorder(b[0], order, to), reorder(b[1], order, to)
-        else:
-            hint = "a bias of shape (2, 3H) belongs to reset_after=True"
-            expect("bias", b, (n,), "(3H,) for reset_after=False", hint)
-            b_ih = reorder(b, order, to)
-    w, u = reorder(k.T, order, to), reorder(u.T, order, to)
-    return cell_weights(w, u, b_ih, b_hh, reset_after=reset_after)
+    given = {"kernel": kernel, "recurrent_kernel": recurrent_kernel, "bias": bias}
+    w, u = matrices(given, "kernel", "recurrent_kernel", rows=False)
+    if cell_of(u) != "gru":
+        return from_order(KERAS, w, u, bias_like("bias", given, u))
+    if reset_after is None:
+        if bias is None:
+            raise InputError(
+                "from_keras needs reset_after for a GRU without biases, since the other arrays do "
+                "not tell; pass the layer's reset_after"
+            )
+        reset_after = np.ndim(bias) == 2
+    if bias is None:
+        return from_order(KERAS, w, u, None, reset_after=reset_after)
+    b = floats("bias", bias)
+    if reset_after:
+        hint = "a bias of shape (3H,) belongs to reset_after=False"
+        expect("bias", b, (2, len(u)), "(2, 3H) for reset_after=True", hint)
+        return from_order(KERAS, w, u, b[0], b[1])
+    hint = "a bias of shape (2, 3H) belongs to reset_after=True"
+    expect("bias", b, (len(u),), "(3H,) for reset_after=False", hint)
+    return from_order(KERAS, w, u, b, reset_after=False)
 
 
 def to_keras(weights: CellWeights) -> KerasWeights:
     """A layer as ``set_weights`` of a Keras layer takes it; a GRU's must have its reset_after."""
-    w, u, b_ih, b_hh = weights
-    order, to = ORDER[weights.cell], KERAS[weights.cell]
-    if weights.cell == "gru" and weights.reset_after:
-        bias = np.stack([reorder(b_ih, order, to), reorder(b_hh, order, to)])
-    else:
-        bias = reorder(merge_biases(weights), order, to)
-    return KerasWeights(packed(reorder(w, order, to).T), packed(reorder(u, order, to).T), bias)
+    if weights.cell != "gru" or not weights.reset_after:
+        weights = weights._replace(bias_ih=merge_biases(weights))
+    w, u, b_ih, b_hh = in_order(weights, KERAS)
+    both = weights.cell == "gru" and weights.reset_after
+    return KerasWeights(packed(w.T), packed(u.T), np.stack([b_ih, b_hh]) if both else b_ih)
+
+
+def from_rtneural(layer: Mapping[str, Any] | Sequence[Any]) -> CellWeights:
+    """A "gru" or "lstm" layer of RTNeural's JSON, or the list of its ``weights``.
+
+    Read from RTNeural, ``model_loader.h``, ``gru.h`` and ``python/model_utils.py``. Its GRU is
+    Keras's with reset_after=True.
+    """
+    kind = None
+    if isinstance(layer, Mapping):
+        kind = layer.get("type")
+        if kind not in ("gru", "lstm") or "weights" not in layer:
+            raise InputError(
+                'a recurrent layer of RTNeural has "type": "gru" or "lstm", and "weights", got '
+                f"type {kind!r} and the keys {sorted(map(str, layer))}"
+            )
+        layer = layer["weights"]
+    if len(layer) != 3:
+        raise InputError(f"a recurrent layer of RTNeural has three weights, got {len(layer)}")
+    try:
+        arrays = [np.asarray(part, np.float64) for part in layer]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the weights of an RTNeural layer are no arrays: {error}") from None
+    weights = from_keras(*arrays, reset_after=True)
+    if weights.cell == "rnn" or kind not in (None, weights.cell):
+        raise InputError(f"RTNeural's {kind or 'layers'} cannot have weights of a {weights.cell}")
+    return weights
+
+
+def to_rtneural(weights: CellWeights) -> dict[str, Any]:
+    """A GRU or LSTM as a layer of RTNeural's JSON, as its exporter for Keras writes it."""
+    if weights.cell == "rnn":
+        raise InputError("RTNeural has no plain RNN; its recurrent layers are gru and lstm")
+    expect_reset(weights, True, "RTNeural's GRU")
+    return {
+        "type": weights.cell,
+        "activation": "tanh",
+        "shape": [None, None, weights.hidden_size],
+        "weights": [part.tolist() for part in to_keras(weights)],
+    }

@@ -1,20 +1,26 @@
-"""One layer in headgate's own layout, which is PyTorch's, and the pieces that conversions share."""
+"""One layer in headgate's own layout, which is PyTorch's, to and from another order of gates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..errors import InputError
-
-Array = NDArray[Any]
-
-# Gates in the order of their rows, by cell: n and g are the candidates, h is all that an RNN has.
-ORDER = {"gru": "rzn", "lstm": "ifgo", "rnn": "h"}
-CELL_OF_GATES = {len(order): cell for cell, order in ORDER.items()}
+from .arrays import (
+    ORDER,
+    Array,
+    added,
+    bias_of,
+    cell_of,
+    expect,
+    floats,
+    gates_and_size,
+    reorder,
+    times,
+)
 
 
 class CellWeights(NamedTuple):
@@ -41,7 +47,7 @@ class CellWeights(NamedTuple):
     @property
     def cell(self) -> str:
         """As three, four or one block of H rows tell: "gru", "lstm" or "rnn"."""
-        return CELL_OF_GATES[len(self.weight_hh) // self.hidden_size]
+        return cell_of(self.weight_hh)
 
     @property
     def reset_after(self) -> bool:
@@ -117,78 +123,63 @@ def merge_biases(weights: CellWeights) -> Array:
     return merged
 
 
-# -- the pieces ----------------------------------------------------------------------------------
+def apart(weights: CellWeights) -> tuple[Array, Array]:
+    """A reset_after=True GRU's biases as (3H,), merged but for the candidate's second, and that."""
+    h = weights.hidden_size
+    first = np.concatenate([weights.bias_hh[: 2 * h], np.zeros(h, weights.bias_hh.dtype)])
+    return merge_biases(weights._replace(bias_hh=first)), weights.bias_hh[2 * h :].copy()
 
 
-def reorder(array: Array, order: str, to: str) -> Array:
-    """Equal blocks along the first axis, which stand in ``order`` ("zrn"), in the order ``to``."""
-    blocks = dict(zip(order, np.split(array, len(order)), strict=True))
-    return np.concatenate([blocks[gate] for gate in to])
+def in_order(weights: CellWeights, order: Mapping[str, str]) -> CellWeights:
+    """A layer with its rows in another convention's orders; a missing third bias is zeros."""
+    missing = np.zeros(len(weights.bias_ih) - len(weights.bias_hh), weights.bias_hh.dtype)
+    full = weights._replace(bias_hh=np.concatenate([weights.bias_hh, missing]))
+    cell = weights.cell
+    return CellWeights(*(reorder(part, ORDER[cell], order[cell]) for part in full))
 
 
-def orders(changed: Mapping[str, str]) -> dict[str, str]:
-    """Another convention's orders by cell: headgate's but for those that it has otherwise."""
-    return {**ORDER, **changed}
-
-
-def added(a: Array, b: Array) -> Array:
-    total = a.astype(np.float64) + b.astype(np.float64)
-    return np.asarray(total, a.dtype)
-
-
-def packed(array: Array) -> Array:
-    return np.array(array, order="C")
-
-
-def floats(name: str, value: ArrayLike) -> Array:
-    array = np.asarray(value)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(
-            f"{name} must hold floating-point numbers, got {array.dtype}; pass float32 or float64"
-        )
-    return array
-
-
-def bias_of(name: str, value: ArrayLike | None, size: int, meaning: str, dtype: Any) -> Array:
-    """A copy of a bias, (size,), or zeros for None."""
-    if value is None:
-        return np.zeros(size, dtype)
-    array = floats(name, value)
-    expect(name, array, (size,), f"({meaning},)", "pass None where there is no bias")
-    return array.astype(dtype)
-
-
-def times(gates: int) -> str:
-    return "H" if gates == 1 else f"{gates}H"
-
-
-def gates_and_size(
-    name: str, array: Array, *, rows: bool, hint: str = "check transposition"
-) -> tuple[int, int]:
-    """G and H of recurrent weights: (GH, H), or (H, GH) where gates are columns."""
-    shape = array.shape
-    long, short = (0, 1) if rows else (1, 0)
-    if array.ndim == 2 and shape[short]:
-        gates, rest = divmod(shape[long], shape[short])
-        if not rest and gates in CELL_OF_GATES:
-            return int(gates), int(shape[short])
-    one, three, four = ("({}, H)" if rows else "(H, {})").format, "3H", "4H"
-    raise InputError(
-        f"{name} must have shape {one(three)} for a GRU, {one(four)} for an LSTM or (H, H) for an "
-        f"RNN, got {shape}; {hint}"
+def from_order(
+    order: Mapping[str, str],
+    w: Array,
+    u: Array,
+    b_ih: Array | None,
+    b_hh: Array | None = None,
+    *,
+    reset_after: bool = True,
+) -> CellWeights:
+    """A layer from arrays whose rows stand in another convention's orders."""
+    cell = cell_of(u)
+    parts = (
+        None if part is None else reorder(part, order[cell], ORDER[cell]) for part in (b_ih, b_hh)
     )
+    w, u = (reorder(part, order[cell], ORDER[cell]) for part in (w, u))
+    return cell_weights(w, u, *parts, reset_after=reset_after)
 
 
-def expect(name: str, array: Array, shape: Iterable[int | None], meaning: str, hint: str) -> None:
-    want = tuple(shape)
-    if array.ndim != len(want) or any(
-        w is not None and w != got for w, got in zip(want, array.shape, strict=True)
-    ):
-        sizes = ", ".join("any" if w is None else str(w) for w in want)
-        sizes += "," if len(want) == 1 else ""
-        raise InputError(f"{name} must have shape {meaning} = ({sizes}), got {array.shape}; {hint}")
+def more_forget_bias(bias: Array, order: str, by: float | None, what: str) -> Array:
+    """An LSTM's bias (4H,) with ``by`` added to f's: some libraries add it at every step."""
+    if by is None:
+        raise InputError(
+            f"{what} adds forget_bias to f at every step, and the arrays do not tell how much; "
+            "pass forget_bias, which is 1.0 unless the layer was made with another"
+        )
+    i, h = order.index("f"), len(bias) // 4
+    changed: Array = bias.copy()
+    changed[i * h : (i + 1) * h] = added(changed[i * h : (i + 1) * h], np.asarray(by))
+    return changed
 
 
 def expect_cell(weights: CellWeights, cell: str, what: str) -> None:
     if weights.cell != cell:
         raise InputError(f"only a {cell} {what}, got the weights of a {weights.cell}")
+
+
+def expect_reset(weights: CellWeights, after: bool, whose: str) -> None:
+    """Refuse a GRU whose reset gate acts elsewhere than in the only cell that a library has."""
+    if weights.cell == "gru" and weights.reset_after != after:
+        where = "after the product" if after else "before the product, on h"
+        raise InputError(
+            f"the reset gate of {whose} acts {where}, and this layer has reset_after={not after}; "
+            "no weights make one of the other, so choose another convention, or train with "
+            f"reset_after={after}"
+        )

@@ -11,19 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import InputError
-from .layer import (
-    CELL_OF_GATES,
-    ORDER,
-    Array,
-    CellWeights,
-    cell_weights,
-    expect,
-    floats,
-    gates_and_size,
-    orders,
-    reorder,
-    times,
-)
+from .arrays import Array, expect, floats, gates_and_size, orders, times
+from .layer import CellWeights, from_order, in_order
 
 ONNX = orders({"gru": "zrn", "lstm": "iofg"})
 
@@ -55,15 +44,12 @@ def from_onnx(
             "operator's linear_before_reset == 1"
         )
     expect("W", w, (n, None), f"({times(gates)}, I)", direction)
-    order, to = ONNX[CELL_OF_GATES[gates]], ORDER[CELL_OF_GATES[gates]]
     b_ih = b_hh = None
     if B is not None:
         b = floats("B", B)
         expect("B", b, (2 * n,), f"({times(2 * gates)},)", direction)
-        b_ih, b_hh = reorder(b[:n], order, to), reorder(b[n:], order, to)
-    return cell_weights(
-        reorder(w, order, to), reorder(u, order, to), b_ih, b_hh, reset_after=bool(reset_after)
-    )
+        b_ih, b_hh = b[:n], b[n:]
+    return from_order(ONNX, w, u, b_ih, b_hh, reset_after=bool(reset_after))
 
 
 def to_onnx(weights: CellWeights) -> OnnxWeights:
@@ -71,9 +57,5 @@ def to_onnx(weights: CellWeights) -> OnnxWeights:
 
     A GRU operator's ``linear_before_reset`` must be ``int(weights.reset_after)``.
     """
-    w, u, b_ih, b_hh = weights
-    order, to = ORDER[weights.cell], ONNX[weights.cell]
-    missing = np.zeros(len(b_ih) - len(b_hh), b_hh.dtype)  # the candidate's, for reset_after=False
-    b_hh = np.concatenate([b_hh, missing])
-    both = np.concatenate([reorder(b_ih, order, to), reorder(b_hh, order, to)])
-    return OnnxWeights(reorder(w, order, to), reorder(u, order, to), both)
+    w, u, b_ih, b_hh = in_order(weights, ONNX)
+    return OnnxWeights(w, u, np.concatenate([b_ih, b_hh]))

@@ -11,17 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import InputError
-from .layer import (
-    Array,
-    CellWeights,
-    bias_of,
-    cell_weights,
-    expect,
-    expect_cell,
-    flip_update_gate,
-    floats,
-    merge_biases,
-)
+from .arrays import Array, bias_of, expect, floats
+from .layer import CellWeights, cell_weights, expect_cell, flip_update_gate, merge_biases
 
 
 class TextbookWeights(NamedTuple):
