@@ -43,3 +43,5 @@ def test_a_network_says_what_takes_it_to_pytorch(monkeypatch):
     net = hg.Network(input_size=1, hidden_size=1)
     with pytest.raises(hg.MissingExtraError, match=r'to_torch needs .* "headgate\[torch\]"'):
         net.to_torch()
+    with pytest.raises(hg.MissingExtraError, match="from_torch needs the library torch"):
+        hg.Network.from_torch(object())

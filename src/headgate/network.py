@@ -359,6 +359,46 @@ class Network(Weights, Observable, Tagging, Learning):
 
         return to_torch(self)
 
+    @classmethod
+    def from_torch(
+        cls,
+        module: Any,
+        *,
+        spec: NetworkSpec | None = None,
+        task: str | None = None,
+        seed: int | None = None,
+    ) -> Network:
+        """The network that a PyTorch module is, with copies of its weights.
+
+        The module may be what :meth:`to_torch` made, ``nn.GRU``, ``nn.LSTM`` or ``nn.RNN``, or any
+        module with an embedding, recurrent layers and linear ones in a row, whatever its
+        ``forward`` is written like. It is run on random numbers; what happens between its layers
+        (the last step, a mean, a ReLU, a softmax, ...) is found in what they read and put out,
+        and the network must then give the same numbers as the module.
+
+        Layers keep the module's names. Weights of float64 are rounded to float32, biases that
+        are not there become zeros, which learn. Of frozen weights only an embedding's stay so.
+        A log-softmax becomes a classifier, whose ``predict`` gives the probabilities.
+
+        Args:
+            module: is run several times in evaluation mode and without gradients, and left as it
+                was; it must take batches (N, T, I) or (N, T), or with T first.
+            spec: what the network is, where it cannot be found: weights are taken by name, or in
+                the order of the layers, and nothing is run.
+            task: "classification" or "binary", for a module that puts out scores without a
+                softmax or sigmoid. By default what the module's end says, else "regression".
+            seed: as of the constructor.
+
+        Raises:
+            InputError: the module has a part without a counterpart, or computes something that
+                no network here does; the message says where.
+            MissingExtraError: PyTorch is not installed.
+        """
+        require("torch", "torch", "Network.from_torch")
+        from .interop.torch_import import from_torch  # upward, as it is where the name belongs
+
+        return from_torch(module, spec, task, seed)
+
     # -- files ------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Float32]:
