@@ -23,9 +23,18 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence  # noqa: E40
 from torch.overrides import TorchFunctionMode  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+sys.path[:0] = [str(Path(__file__).resolve().parent)]
 
-import tolerances  # noqa: E402
+from torch_pairs import (  # noqa: E402
+    Run,
+    assert_same,
+    batch,
+    outcome,
+    pair,
+    state_of,
+    tensors,
+    tolerances,
+)
 
 import headgate as hg  # noqa: E402
 import headgate.torch as ht  # noqa: E402
@@ -39,7 +48,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
 ]
 
-Run = Callable[[Any], Any]
 kinds = pytest.mark.parametrize("kind", ["GRU", "LSTM"])
 
 
@@ -51,33 +59,6 @@ def nothing_said() -> Iterator[None]:
     yield
     torch_paths._said.clear()
     torch_paths._said.update(before)
-
-
-def pair(kind: str, *sizes: int, **options: Any) -> tuple[Any, Any]:
-    """``torch.nn``'s module and headgate's, with the same weights."""
-    torch.manual_seed(0)
-    theirs = getattr(nn, kind)(*(sizes or (4, 6)), **options)
-    ours = getattr(ht, kind)(*(sizes or (4, 6)), **options)
-    ours.load_state_dict(theirs.state_dict())
-    return theirs, ours
-
-
-def batch(*shape: int) -> Any:
-    return torch.randn(shape or (5, 3, 4), generator=torch.Generator().manual_seed(1))
-
-
-def tensors(result: Any) -> list[Any]:
-    """All tensors in a result."""
-    if result is None or isinstance(result, torch.Tensor):
-        return [] if result is None else [result]
-    return [tensor for part in result for tensor in tensors(part)]
-
-
-def assert_same(got: Any, want: Any) -> None:
-    for a, b in zip(tensors(got), tensors(want), strict=True):
-        assert (a.shape, a.dtype, a.device, type(a)) == (b.shape, b.dtype, b.device, type(b))
-        if a.device.type != "meta" and "Fake" not in type(a).__name__:
-            torch.testing.assert_close(a, b, rtol=0, atol=tolerances.TORCH_FLOAT32)
 
 
 def agree(modules: tuple[Any, Any], run: Run, why: str) -> None:
@@ -98,13 +79,6 @@ def agree(modules: tuple[Any, Any], run: Run, why: str) -> None:
         assert_same(got, want)
         assert len(told) == said * bool(why), told
         assert not told or why in told[0]
-
-
-def outcome(run: Run, module: Any) -> Any:
-    try:
-        return run(module)
-    except Exception as error:
-        return error
 
 
 # -- devices, types, contexts ----------------------------------------------------------------------
@@ -359,12 +333,6 @@ def assert_near(got: Any, want: Any) -> None:
         assert (a - b).abs().max() <= tolerances.TORCH_SECOND * b.abs().max()
 
 
-def state_of(module: Any, n: int) -> Any:
-    directions = 2 if module.bidirectional else 1
-    h = batch(module.num_layers * directions, n, module.hidden_size)
-    return (h, h * 0.5) if isinstance(module, nn.LSTM) else h
-
-
 @kinds
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_double_backward(kind: str, options: dict[str, Any]) -> None:
@@ -596,10 +564,7 @@ def test_wrong_arguments_raise_what_torch_nn_raises(kind: str) -> None:
             assert str(got).startswith(str(want)), name
             assert f"\nheadgate.torch.{kind}(4, 6) expects input (T, N, 4)" in str(got), name
         else:
-            for a, b in zip(tensors(got), tensors(want), strict=True):
-                torch.testing.assert_close(
-                    a, b, rtol=0, atol=tolerances.TORCH_FLOAT32, equal_nan=True
-                )
+            assert_same(got, want)
     assert raised > 40
 
 
