@@ -1,15 +1,21 @@
 """The only place that reorders gates, splits or merges biases, or negates update gates.
 
 Every library writes the same cell down differently. A file for each turns its way into headgate's,
-which is PyTorch's, and back; ``docs/conventions.md`` has them side by side.
+which is PyTorch's, and back; ``docs/conventions.md`` has them side by side. ``conventions.py``
+knows them by name and reads whole stacks, for ``Network.from_weights`` and ``to_weights``.
 
-    headgate   a GRU's rows r, z, n, an LSTM's i, f, g, o; weight_ih (GH, I), weight_hh (GH, H);
-               two biases; keep-form
-    keras      columns z, r, h and i, f, c, o; kernel (I, GH), recurrent_kernel (H, GH); keep-form;
-               bias (GH,), of a GRU with reset_after=True (2, 3H)
-    onnx       rows z, r, h and i, o, f, c; W (GH, I), R (GH, H), B (2GH,): input biases, then
-               recurrent ones; keep-form; linear_before_reset=1 is reset_after=True
-    textbook   W_r, W_z, W, each (H, H + I), over [h; x], one bias (H,) each; keep- or update-form
+    headgate      a GRU's rows r, z, n, an LSTM's i, f, g, o; weight_ih (GH, I), weight_hh (GH, H);
+                  two biases; keep-form
+    pytorch       the same; reset gate after the product only
+    keras         columns z, r, h and i, f, c, o; bias (GH,), of a GRU with reset_after=True (2, 3H)
+    onnx          rows z, r, h and i, o, f, c; B (2GH,); linear_before_reset=1 is reset_after=True
+    tensorflow1   columns over [x, h], r, u and a candidate, i, j, f, o; reset before the product
+    flax          a matrix for each gate (linen), or columns r, z, n and i, f, g, o (nnx)
+    mlx           PyTorch's rows; one bias, and a second one for a GRU's candidate
+    haste         columns z, r, g and i, g, f, o
+    rtneural      Keras's, as lists in JSON
+    dynet         z, r, h apart in update-form; rows i, f, o, g; reset before the product
+    textbook      W_r, W_z, W, each (H, H + I), over [h; x]; keep- or update-form
 
 Keep-form is h' = (1 - z) * n + z * h, update-form h' = (1 - z) * h + z * n. Since
 1 - s(a) = s(-a), negating W_z, U_z and b_z turns one exactly into the other.
