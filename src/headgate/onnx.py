@@ -12,8 +12,9 @@ from .network import Network
 require("onnx", "onnx", "headgate.onnx")
 
 from .interop.onnx_export import export_network
+from .interop.onnx_load import load
 
-__all__ = ["export"]
+__all__ = ["export", "load"]
 
 
 def export(
