@@ -62,10 +62,14 @@ def assert_same(got: Any, want: Any) -> None:
             torch.testing.assert_close(a, b, rtol=0, atol=tolerances.TORCH_FLOAT32, equal_nan=True)
 
 
-def assert_runs_alike(run: Run, modules: tuple[Any, Any]) -> None:
-    """Both give the same, or raise the same type of error."""
+def assert_runs_alike(run: Run, modules: tuple[Any, Any], raises: bool = False) -> None:
+    """Both give the same; or, where they must raise, errors of the same type."""
     want, got = (outcome(run, module) for module in modules)
-    if isinstance(want, Exception) or isinstance(got, Exception):
+    if raises:
+        assert isinstance(want, Exception), want
         assert type(got) is type(want), f"{got!r}, not {want!r}"
-    else:
-        assert_same(got, want)
+        return
+    for result in (want, got):
+        if isinstance(result, Exception):
+            raise result
+    assert_same(got, want)
