@@ -555,8 +555,8 @@ def test_a_foreign_safetensors_file_says_so(tmp_path: Path) -> None:
         content = safetensors.numpy.save(parameters(TINY), metadata=metadata)
         assert refusal(tmp_path, content) == (
             "is a safetensors file that headgate did not write, so that it does not say which "
-            "network it belongs to; build that Network and pass it the tensors of "
-            "safetensors.numpy.load_file(path) by load_state_dict"
+            "network it belongs to; read it by hg.Network.from_safetensors, which asks for what "
+            "the file does not tell"
         )
 
 

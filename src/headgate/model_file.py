@@ -24,9 +24,9 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ import numpy.typing as npt
 from .checks import parse_json, shown
 from .errors import HeadgateError, InputError, ModelFileError
 from .files import check_path, write_beside_and_rename
-from .model_header import MAX_HEADER, Layout, check_layout, parse_header
+from .model_header import FOREIGN, MAX_HEADER, Layout, check_layout, parse_foreign, parse_header
 from .spec import NetworkSpec
 from .version import __version__
 
@@ -50,6 +50,7 @@ _STRANGERS = {
 }
 
 Array = npt.NDArray[np.float32]
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,21 @@ def load_model(path: str | os.PathLike[str]) -> ModelFile:
         ModelFileError: there is no such file, it is not a model file, or it is truncated,
             altered, hostile or of a newer format. The message begins with the path.
     """
+    return _guarded(path, _read)
+
+
+def load_foreign(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """The tensors of a safetensors file that another program wrote, as float32.
+
+    Raises:
+        ModelFileError: as :func:`load_model`; or headgate wrote it, or a tensor is not of floating
+            numbers, or not of finite ones.
+    """
+    return _guarded(path, _read_foreign)
+
+
+def _guarded(path: str | os.PathLike[str], read: Callable[[BinaryIO, int], Read]) -> Read:
+    """What ``read`` makes of a file and its size; whatever goes wrong is a ModelFileError."""
     name = check_path(path)
     try:
         # before opening: a named pipe would wait for ever
@@ -195,7 +211,7 @@ def load_model(path: str | os.PathLike[str]) -> ModelFile:
         if not stat.S_ISREG(status.st_mode):
             raise ModelFileError("is not a regular file")
         with open(path, "rb") as file:
-            return _read(file, os.fstat(file.fileno()).st_size)
+            return read(file, os.fstat(file.fileno()).st_size)
     except (ModelFileError, InputError) as error:
         raise ModelFileError(f"{name!r} {error}") from None
     except FileNotFoundError:
@@ -233,6 +249,31 @@ def _read(file: BinaryIO, file_size: int) -> ModelFile:
             )
         tensors[name] = array.astype(np.float32, copy=False)
     return ModelFile(spec, tensors, payload["extra"], payload["headgate_version"])
+
+
+def _read_foreign(file: BinaryIO, file_size: int) -> dict[str, Array]:
+    header_size = _header_size(file.read(8), file_size)
+    layout, dtypes = parse_foreign(file.read(header_size), file_size - 8 - header_size)
+    tensors = {}
+    for name, (shape, begin, end) in layout.items():
+        file.seek(8 + header_size + begin)
+        content = file.read(end - begin)
+        if len(content) != end - begin:
+            raise ModelFileError("became shorter while it was read; try again")
+        array = _as_float32(content, dtypes[name]).reshape(shape)
+        if not np.isfinite(array).all():
+            raise ModelFileError(
+                f"holds values in tensor {shown(name)} that are not finite in float32"
+            )
+        tensors[name] = array
+    return tensors
+
+
+def _as_float32(content: bytes, dtype: str) -> Array:
+    if dtype == "BF16":  # the upper half of a float32
+        return (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4").astype(np.float32)
+    with np.errstate(over="ignore"):  # which the caller looks for
+        return np.frombuffer(content, f"<f{FOREIGN[dtype]}").astype(np.float32)
 
 
 def _header_size(start: bytes, file_size: int) -> int:

@@ -18,6 +18,9 @@ MAX_DIMENSIONS = 8
 # Name -> (shape, first byte, byte after the last), counted from the header's end.
 Layout = dict[str, tuple[tuple[int, ...], int, int]]
 
+OURS = {"F32": 4}  # bytes of a number by dtype, in model files
+FOREIGN = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+
 _OTHER_NAME = re.compile(r"(state|extra)\.[\w.\-]{1,200}")
 
 
@@ -32,15 +35,48 @@ def parse_header(raw: bytes, data_size: int) -> tuple[Layout, str]:
         ModelFileError: not a safetensors header, tensors that are not float32, that overlap,
             leave gaps or end elsewhere than the file, or no ``headgate`` metadata.
     """
+    header = _header(raw)
+    metadata = _metadata_of(header)
+    if "headgate" not in metadata:
+        raise ModelFileError(
+            "is a safetensors file that headgate did not write, so that it does not say which "
+            "network it belongs to; read it by hg.Network.from_safetensors, which asks for what "
+            "the file does not tell"
+        )
+    if len(metadata) > 1:
+        raise ModelFileError(
+            f"is broken: {_META} has keys beside 'headgate': {shown(sorted(metadata))}"
+        )
+    return _layout(header, data_size, OURS), str(metadata["headgate"])
+
+
+def parse_foreign(raw: bytes, data_size: int) -> tuple[Layout, dict[str, str]]:
+    """The tensors and the dtypes of a header that another program wrote; floating types only.
+
+    Raises:
+        ModelFileError: as :func:`parse_header`; or headgate wrote it.
+    """
+    header = _header(raw)
+    if "headgate" in _metadata_of(header):
+        raise ModelFileError("is a model file of headgate's own; open it with hg.load")
+    layout = _layout(header, data_size, FOREIGN)
+    return layout, {name: header[name]["dtype"] for name in layout}
+
+
+def _header(raw: bytes) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8")
         if not text.startswith("{"):
             raise InputError("its header does not begin with '{'")
-        header = parse_json(text, "its header")
+        header: dict[str, Any] = parse_json(text, "its header")
     except (InputError, UnicodeDecodeError) as error:
         raise ModelFileError(f"is not a safetensors file, or a damaged one: {error}") from None
-    metadata = _metadata_of(header)
-    layout = {name: _entry(name, value) for name, value in header.items() if name != _META}
+    return header
+
+
+def _layout(header: dict[str, Any], data_size: int, dtypes: Mapping[str, int]) -> Layout:
+    """Where each tensor lies: without overlaps and gaps, up to the file's end."""
+    layout = {name: _entry(name, value, dtypes) for name, value in header.items() if name != _META}
     position = 0
     for name, (_, begin, end) in sorted(layout.items(), key=lambda item: item[1][1:]):
         if begin != position:
@@ -55,40 +91,33 @@ def parse_header(raw: bytes, data_size: int) -> tuple[Layout, str]:
             f"is {verb}: its tensors take {shown(position)} bytes, the file has {data_size} for "
             "them; copy or save it again"
         )
-    return layout, metadata
+    return layout
 
 
 _META = "__metadata__"
 
 
-def _metadata_of(header: dict[str, Any]) -> str:
+def _metadata_of(header: dict[str, Any]) -> dict[str, str]:
     metadata = header.get(_META, {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ModelFileError(f"is broken: {_META} must be an object of strings")
-    if "headgate" not in metadata:
-        raise ModelFileError(
-            "is a safetensors file that headgate did not write, so that it does not say which "
-            "network it belongs to; build that Network and pass it the tensors of "
-            "safetensors.numpy.load_file(path) by load_state_dict"
-        )
-    if len(metadata) > 1:
-        raise ModelFileError(
-            f"is broken: {_META} has keys beside 'headgate': {shown(sorted(metadata))}"
-        )
-    return str(metadata["headgate"])
+    return metadata
 
 
-def _entry(name: str, value: Any) -> tuple[tuple[int, ...], int, int]:
+def _entry(name: str, value: Any, dtypes: Mapping[str, int]) -> tuple[tuple[int, ...], int, int]:
     """Shape and byte range of one tensor, consistent in themselves."""
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
         raise ModelFileError(
             f"is broken: tensor {shown(name)} must have dtype, shape and data_offsets, "
             f"got {shown(value)}"
         )
-    if value["dtype"] != "F32":
+    size = dtypes.get(value["dtype"]) if isinstance(value["dtype"], str) else None
+    if size is None:
+        only = "a model file holds only 'F32' (float32)"
+        if dtypes is not OURS:
+            only = f"a network's parameters are of {', '.join(dtypes)}"
         raise ModelFileError(
-            f"is broken: tensor {shown(name)} has dtype {shown(value['dtype'])}, a model file "
-            "holds only 'F32' (float32)"
+            f"is broken: tensor {shown(name)} has dtype {shown(value['dtype'])}, {only}"
         )
     shape, offsets = value["shape"], value["data_offsets"]
     if not _sizes(shape) or len(shape) > MAX_DIMENSIONS:
@@ -96,10 +125,10 @@ def _entry(name: str, value: Any) -> tuple[tuple[int, ...], int, int]:
     if not _sizes(offsets) or len(offsets) != 2:
         raise ModelFileError(f"is broken: tensor {shown(name)} has offsets {shown(offsets)}")
     begin, end = offsets
-    if end - begin != 4 * math.prod(shape):
+    if end - begin != size * math.prod(shape):
         raise ModelFileError(
             f"is broken: tensor {shown(name)} of shape {shown(shape)} lies at bytes "
-            f"{shown(offsets)}, which is not 4 bytes for each element"
+            f"{shown(offsets)}, which is not {size} bytes for each element"
         )
     return tuple(shape), begin, end
 

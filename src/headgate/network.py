@@ -12,7 +12,7 @@ from .checks import check_size
 from .data.inputs import by_input
 from .data.samples import SampleTable, is_list_of_sequences
 from .errors import InputError
-from .extras import require
+from .exchange import Exchange
 from .gate_layout import read_dense, read_stack
 from .initial import initial_vector
 from .kernels import Engine
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Float32 = npt.NDArray[np.float32]
 
 
-class Network(Weights, Observable, Tagging, Learning):
+class Network(Weights, Observable, Tagging, Learning, Exchange):
     """A recurrent network that the engine trains and runs.
 
     ``Network(input_size=1, hidden_size=16, ...)`` is ``Network(NetworkSpec.stacked(...))``.
@@ -339,65 +339,6 @@ class Network(Weights, Observable, Tagging, Learning):
         inputs = [f"{self.spec.input_size} inputs"] if self.spec.input_size else []
         inputs += [f"{tokens} of tokens"] if tokens else []
         return f"Network({' and '.join(inputs)} -> {layers} -> {self.spec.output_size})"
-
-    # -- PyTorch ----------------------------------------------------------------------------
-
-    def to_torch(self) -> Any:
-        """A PyTorch module that computes the same, with copies of the weights.
-
-        Called, it gives the outputs of the last layer, before a softmax or a sigmoid, as PyTorch's
-        losses want them; its ``predict`` gives what this network's gives. Parameters have the same
-        names, so that ``state_dict`` goes both ways. It comes in evaluation mode; ``train()``
-        turns on dropout. Its recurrent layers are ``headgate.torch``'s. What runs without
-        headgate is its ``state_dict``.
-
-        Raises:
-            MissingExtraError: PyTorch is not installed.
-        """
-        require("torch", "torch", "Network.to_torch")
-        from .interop.torch_networks import to_torch  # upward, as it is where the name belongs
-
-        return to_torch(self)
-
-    @classmethod
-    def from_torch(
-        cls,
-        module: Any,
-        *,
-        spec: NetworkSpec | None = None,
-        task: str | None = None,
-        seed: int | None = None,
-    ) -> Network:
-        """The network that a PyTorch module is, with copies of its weights.
-
-        The module may be what :meth:`to_torch` made, ``nn.GRU``, ``nn.LSTM`` or ``nn.RNN``, or any
-        module with an embedding, recurrent layers and linear ones in a row, whatever its
-        ``forward`` is written like. It is run on random numbers; what happens between its layers
-        (the last step, a mean, a ReLU, a softmax, ...) is found in what they read and put out,
-        and the network must then give the same numbers as the module.
-
-        Layers keep the module's names. Weights of float64 are rounded to float32, biases that
-        are not there become zeros, which learn. Of frozen weights only an embedding's stay so.
-        A log-softmax becomes a classifier, whose ``predict`` gives the probabilities.
-
-        Args:
-            module: is run several times in evaluation mode and without gradients, and left as it
-                was; it must take batches (N, T, I) or (N, T), or with T first.
-            spec: what the network is, where it cannot be found: weights are taken by name, or in
-                the order of the layers, and nothing is run.
-            task: "classification" or "binary", for a module that puts out scores without a
-                softmax or sigmoid. By default what the module's end says, else "regression".
-            seed: as of the constructor.
-
-        Raises:
-            InputError: the module has a part without a counterpart, or computes something that
-                no network here does; the message says where.
-            MissingExtraError: PyTorch is not installed.
-        """
-        require("torch", "torch", "Network.from_torch")
-        from .interop.torch_import import from_torch  # upward, as it is where the name belongs
-
-        return from_torch(module, spec, task, seed)
 
     # -- files ------------------------------------------------------------------------------
 

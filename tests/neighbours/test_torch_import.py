@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ torch = pytest.importorskip("torch", reason="reads PyTorch's modules, and it is 
 import numpy as np  # noqa: E402
 import oracles  # noqa: E402
 import tolerances  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
@@ -460,3 +462,29 @@ def test_a_task_that_the_end_contradicts() -> None:
     assert str(caught.value) == (
         "the module ends with a softmax, so that the task is 'classification'; got task='binary'"
     )
+
+
+def test_safetensors_of_either_side(tmp_path: Path) -> None:
+    """``safetensors.torch`` opens headgate's files, and what it writes opens here."""
+    net = hg.Network(input_size=4, hidden_size=6, num_layers=2, bidirectional=True, readout="every")
+    net.save(tmp_path / "net.safetensors")
+    tensors = load_file(tmp_path / "net.safetensors")
+    gru = nn.GRU(4, 6, 2, bidirectional=True, batch_first=True)
+    gru.load_state_dict(
+        {k.removeprefix("gru."): v for k, v in tensors.items() if k.startswith("gru.")}
+    )
+    x = torch.randn(3, 7, 4)
+    states, _ = gru(x)
+    head = torch.nn.functional.linear(states, tensors["head.weight"], tensors["head.bias"])
+    oracles.assert_forward_close(
+        net.predict(x.numpy()), head.detach().numpy(), tolerances.TORCH_FLOAT32
+    )
+    path = tmp_path / "module.safetensors"
+    save_file(gru.state_dict(), path)
+    got = hg.Network.from_safetensors(path).predict(x.numpy())
+    oracles.assert_forward_close(got, states.detach().numpy(), tolerances.TORCH_FLOAT32)
+    module = model(lambda m, x: m.fc2(torch.relu(m.fc(m.gru(x)[0][:, -1])))).bfloat16()
+    save_file(module.state_dict(), path)
+    got = hg.Network.from_safetensors(path, readout="last", activation="relu").predict(x.numpy())
+    expected = module.float()(x).detach().numpy()
+    oracles.assert_forward_close(got, expected, tolerances.TORCH_FLOAT32)

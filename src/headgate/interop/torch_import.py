@@ -18,9 +18,10 @@ from ..checks import check_choice
 from ..errors import InputError
 from ..network import Network
 from ..spec import TASKS, NetworkSpec
+from .names import part_name
 from .torch_between import Unlike
 from .torch_networks import TorchNetwork
-from .torch_reading import KINDS, Array, Reader, kind_of, name_of, parameters
+from .torch_reading import KINDS, Array, Reader, kind_of, parameters
 from .torch_watch import GIVE_SPEC, CannotRun, feeds, watch
 
 WEIGHTED = tuple(cls for cls in KINDS if cls is not nn.Dropout)
@@ -76,7 +77,7 @@ def known_layers(module: nn.Module) -> dict[str, nn.Module]:
         elif not isinstance(part, nn.Dropout):
             _check_stranger(path, part)
             continue
-        found[name_of(path, part, found)] = part
+        found[part_name(path, kind_of(part), found)] = part
     if not any(isinstance(part, WEIGHTED) for part in found.values()):
         raise InputError(
             f"this {type(module).__name__} has no layer with weights; known are {_listed()}"

@@ -5,7 +5,6 @@ Shape letters: N samples, T steps, F features.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import spec as specs
-from ..checks import RESERVED_NAMES
 from ..errors import InputError
 from ..network import Network
+from .names import part_name
 from .torch_between import FUNCTIONS, INSIDE, MERGES, Change, Match, Source, Unlike, matches, same
 from .torch_layers import RNN
 from .torch_modules import Recurrent
@@ -39,15 +38,6 @@ WITH_FEATURES = {"N, T without F": "N, T", "T, N without F": "T, N"}
 
 def kind_of(part: nn.Module) -> str:
     return next(kind for cls, kind in KINDS.items() if isinstance(part, cls))
-
-
-def name_of(path: str, part: nn.Module, taken: Mapping[str, Any]) -> str:
-    """A layer's name: its path, as far as parts of a network may be named so."""
-    name = re.sub(r"[^A-Za-z0-9_]", "_", path) or kind_of(part)
-    name = (name if name[0].isalpha() else f"{kind_of(part)}{name}")[:50]
-    while name in taken or name in (*RESERVED_NAMES, "x", "tokens"):
-        name += "_"
-    return name
 
 
 def parameters(part: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
@@ -178,11 +168,14 @@ class Reader:
             self._matrix("steps", width)  # behind it Last reads the last step of both halves
         if change.readout:
             cls = specs.LAYERS[change.readout.removeprefix("raw ")]
-            self._append(cls, self._free("readout"))
+            self._append(cls, self._name("readout"))
         if change.merge and change.readout == "last":
             self._matrix(change.merge, width)
         if change.after != "linear":
             self._activation(change.after, width // 2 if change.merge else width)
+
+    def _name(self, wanted: str) -> str:
+        return part_name(wanted, "layer", [*self.modules, *(layer.name for layer in self.layers)])
 
     def _activation(self, function: str, width: int) -> None:
         last = self.layers[-1] if self.layers else None
@@ -194,18 +187,13 @@ class Reader:
         """A dense layer whose weight is made of identities."""
         parts = [scale * np.eye(width // 2, dtype=np.float32) for scale in MERGES.get(what, ())]
         weight = np.concatenate(parts, 1) if parts else np.eye(width, dtype=np.float32)
-        name = self._free(f"{self.last}_{what}"[:60])
+        name = self._name(f"{self.last}_{what}")
         made = specs.Dense(name, (self.last,), size=len(weight))
         self.layers.append(made)
         self.last = name
         self.tensors[f"{name}.weight"] = weight
         self.tensors[f"{name}.bias"] = np.zeros(len(weight), np.float32)
         return made
-
-    def _free(self, name: str) -> str:
-        while name in self.modules or any(layer.name == name for layer in self.layers):
-            name += "_"
-        return name
 
 
 def _options(part: Any) -> dict[str, Any]:
