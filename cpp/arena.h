@@ -76,6 +76,7 @@ class Arena {
     total_ += requests_.back().size + kGap;
     if (total_ > kMostFloats) throw NoMemory(static_cast<double>(total_));
   }
+  int64_t size() const { return block_.size(); }  // floats
   // Throws NoMemory, and then every pointer is as it was.
   void allocate() {
     block_.assign(total_);

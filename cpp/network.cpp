@@ -196,6 +196,7 @@ void Network::backward(const Rows& rows, const RandomKey& random, StopFlag* stop
     Slot& slot = slots_[i];
     if (!slot.learns) continue;
     const Io connections = io(slot, rows);
+    if (slot.layer->state_size()) slot.layer->set_state_gradient(rows, {nullptr, 0, 0});
     slot.layer->backward(pass, connections);
     if (stop && stop->stopped()) break;
     add_spare_gradients(slot, connections.count);

@@ -145,6 +145,7 @@ class Pool {
 };
 
 std::atomic<int> wanted{0};
+thread_local int wanted_here = 0;    // see ThreadCount
 std::mutex* owner = new std::mutex;  // one parallel region at a time; never destroyed
 Pool* pool = nullptr;
 
@@ -166,7 +167,13 @@ void watch_forks() {
 
 void set_num_threads(int count) { wanted.store(std::max(1, std::min(count, 256))); }
 
+ThreadCount::ThreadCount(int count) : before_(wanted_here) {
+  wanted_here = std::max(0, std::min(count, 256));
+}
+ThreadCount::~ThreadCount() { wanted_here = before_; }
+
 int get_num_threads() {
+  if (wanted_here) return wanted_here;
   int count = wanted.load();
   if (count == 0) {
     count = default_threads();
@@ -190,7 +197,8 @@ void parallel_ranges(int64_t size, int64_t grain, double work, RangeBody body, v
     return;
   }
   std::lock_guard<std::mutex> lock(*owner, std::adopt_lock);
-  if (!pool || pool->asked() != threads) {
+  // Threads too many have no part in a job, but are woken for it.
+  if (!pool || pool->asked() < threads || (!wanted_here && pool->asked() != threads)) {
     watch_forks();
     delete pool;
     pool = nullptr;

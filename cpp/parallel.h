@@ -10,6 +10,17 @@ namespace headgate {
 void set_num_threads(int count);
 int get_num_threads();
 
+// While it lives, this thread's work uses `count` threads instead; 0: no other number.
+class ThreadCount {
+ public:
+  explicit ThreadCount(int count);
+  ~ThreadCount();
+  ThreadCount(const ThreadCount&) = delete;
+
+ private:
+  int before_;
+};
+
 // Calls body(context, begin, end) over [0, size), cut at multiples of `grain`, on up to
 // get_num_threads() threads, this one included. Runs here alone when `work` (an estimate in
 // nanoseconds) would not pay for waking others. body must not throw.

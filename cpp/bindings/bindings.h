@@ -131,6 +131,7 @@ void init_network(Network* self, int64_t inputs, int64_t token_columns,
 void bind_samples(nb::module_& m);
 void bind_network(nb::module_& m);
 void bind_training(nb::module_& m);
+void bind_stack(nb::module_& m);
 void bind_stream(nb::module_& m);
 void bind_chains(nb::module_& m);
 

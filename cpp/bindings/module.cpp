@@ -55,6 +55,7 @@ NB_MODULE(_engine, m) {
   bind_samples(m);
   bind_network(m);
   bind_training(m);
+  bind_stack(m);
   bind_stream(m);
   bind_chains(m);
 }

@@ -90,10 +90,23 @@ class Dense final : public Layer {
 }  // namespace
 
 void affine(const Pass& pass, const float* x, int64_t x_row, int64_t count, int64_t k,
-            const float* packed, const float* bias, float* y, int64_t n_padded, bool accumulate) {
-  const GemmArgs args{count,        n_padded,         k, x,        x_row, 1,          packed,
-                      pass.k.lanes, k * pass.k.lanes, y, n_padded, bias,  accumulate, true};
-  const double work = 2.0 * static_cast<double>(count * k * n_padded) / kFlopsPerNanosecond;
+            const float* packed, const float* bias, float* y, int64_t n, bool accumulate,
+            int64_t y_row) {
+  const GemmArgs args{count,
+                      n,
+                      k,
+                      x,
+                      x_row,
+                      1,
+                      packed,
+                      pass.k.lanes,
+                      k * pass.k.lanes,
+                      y,
+                      y_row ? y_row : n,
+                      bias,
+                      accumulate,
+                      y_row == 0};
+  const double work = 2.0 * static_cast<double>(count * k * n) / kFlopsPerNanosecond;
   stoppable_for(pass, count, 8 * pass.k.row_tile, work,
                 [&](int64_t begin, int64_t end) { pass.k.gemm(args, begin, end); });
 }

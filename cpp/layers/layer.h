@@ -53,7 +53,7 @@ struct Pass {
   RandomKey random;
   StopFlag* stop;  // may be null
   const float* parameters;
-  float* gradients;  // training: every layer writes its own segments whole
+  float* gradients;  // training: every layer writes its own segments whole; null: nobody asks
   bool keep;  // values within layers stay after forward(), for backward() or view(): needs room
   bool keep_hidden_gradients;  // recurrent layers leave dLoss/dh of every step in dy
   bool clear_tables = false;   // backward finds the gradients of tables (Layer::table) zero
@@ -71,6 +71,8 @@ struct Io {
   float* const* dxs;       // likewise; null where nobody wants it
   const int32_t* tokens;   // the first that the layer reads; those of other rows, token_row apart
   int64_t token_row;
+  // How far apart rows are where they lie in a caller's memory, without padding; 0: padded.
+  int64_t x_row = 0, y_row = 0, dy_row = 0, dx_row = 0;
 };
 
 // A quantity that a layer can show after a pass, row by row: [rows, width], rows `row` apart.
@@ -81,17 +83,20 @@ struct View {
 
 // Recurrent states in the caller's order. A layer's are blocks of [rows, H], one behind the other
 // (for each direction h, and c where the cell has one), of which a batch's begin at row `first`.
-// Null data stands for zeros.
+// Null data stands for zeros. apart: the blocks of c lie one behind the other in `memory`.
 template <class Float>
 struct State {
   Float* data;
   int64_t rows, first;
+  bool apart = false;
+  Float* memory = nullptr;
 };
 
 // What the workspace and the packed weights are for.
 struct Use {
   bool training;
   bool input_gradient;  // while training: something below learns, so dx is wanted
+  bool shared = false;  // the packed weights are another layer's: see share_weights
 };
 
 // The vectors of an embedding, [V, size] parameters, that a dense layer shares: tied weights.
@@ -129,12 +134,19 @@ class Layer {
   virtual void pack(const Kernels&, const float* /*parameters*/, Use) {}
   virtual void forward(const Pass& pass, const Io& io) = 0;
   virtual void backward(const Pass& pass, const Io& io) = 0;
+  // Recurrent layers in a stack: weights that several copies of the layer read, each with a
+  // workspace of its own. The owner plans and packs them; `owner` was built alike.
+  virtual void plan_weights(const Kernels&, Arena*, Use) {}
+  virtual void share_weights(const Layer& /*owner*/) {}
   // Whether the output lies in the layer's own workspace, and where.
   virtual bool keeps_output() const { return false; }
   virtual float* output() { return nullptr; }
   // Recurrent layers: the state before the first step, and after the last step of each sequence.
   virtual void set_state(const Kernels&, const Rows&, const State<const float>&) {}
   virtual void get_state(const Kernels&, const Rows&, const State<float>&) const {}
+  // Before backward(): dLoss/dstate after the last step; after it: before the first.
+  virtual void set_state_gradient(const Rows&, const State<const float>&) {}
+  virtual void get_state_gradient(const Rows&, const State<float>&) const {}
   // Of a layer that reads tokens, input_size() columns of them: they must lie in [0, vocabulary()).
   virtual int64_t vocabulary() const { return 0; }
   // Of an embedding that learns, and shares its table with no other layer. The column is not known
@@ -153,11 +165,12 @@ class Layer {
   int64_t inputs_, outputs_;  // inputs_: the width of the first input, or columns of tokens
 };
 
-// y[count, n] = x[count, k] B + bias, B packed in strips, n padded; added to y with `accumulate`
-// (then without bias).
+// y[count, n] = x[count, k] B + bias, B packed in strips; added to y with `accumulate` (then
+// without bias). y_row: how far apart rows of y are, which end with n; 0: n is padded, and so are
+// they.
 void affine(const Pass& pass, const float* x, int64_t x_row, int64_t count, int64_t k,
-            const float* packed, const float* bias, float* y, int64_t n_padded,
-            bool accumulate = false);
+            const float* packed, const float* bias, float* y, int64_t n, bool accumulate = false,
+            int64_t y_row = 0);
 
 // dW = dy^T x for `blocks` blocks of `size` outputs that lie `stride` apart in a row of dy (the
 // gates of a cell; one block otherwise). gradient: dense [blocks * size, inputs]. scratch:

@@ -26,6 +26,10 @@ struct Track {
   float *initial, *out;
 };
 
+struct Carried {
+  float *values, *gradient;
+};
+
 // Rows of `width` floats that stay near, at least those of one step.
 int64_t near_rows(int64_t sequences, int64_t width) {
   return std::max(kNearFloats / width / sequences, int64_t{1}) * sequences;
@@ -77,13 +81,42 @@ class Recurrent final : public Layer {
     return offset;
   }
 
-  void plan(const Kernels& k, Arena* arena, int64_t rows, int64_t sequences, Use use) override {
+  void plan_weights(const Kernels& k, Arena* arena, Use use) override {
     const int64_t h = hidden_, hp = padded(k, h), all = gates_ * hp;
     for (Direction& d : directions_) {
       arena->want(&d.packed_in, all * inputs_);
       arena->want(&d.bias_in, all);
       arena->want(&d.packed, all * h);
       arena->want(&d.bias_hidden, hp);
+      if (options_.layer_norm) {
+        arena->want(&d.gain_in, all);
+        arena->want(&d.gain, all);
+      }
+      if (use.training) arena->want(&d.packed_back, gates_ * h * hp);
+      if (use.training && use.input_gradient)
+        arena->want(&d.packed_in_back, all * padded(k, inputs_));
+    }
+  }
+
+  void share_weights(const Layer& owner) override {
+    const auto& others = static_cast<const Recurrent&>(owner).directions_;
+    for (size_t i = 0; i < directions_.size(); ++i) {
+      Direction& d = directions_[i];
+      d.packed_in = others[i].packed_in;
+      d.bias_in = others[i].bias_in;
+      d.packed = others[i].packed;
+      d.bias_hidden = others[i].bias_hidden;
+      d.gain_in = others[i].gain_in;
+      d.gain = others[i].gain;
+      d.packed_back = others[i].packed_back;
+      d.packed_in_back = others[i].packed_in_back;
+    }
+  }
+
+  void plan(const Kernels& k, Arena* arena, int64_t rows, int64_t sequences, Use use) override {
+    if (!use.shared) plan_weights(k, arena, use);
+    const int64_t h = hidden_, hp = padded(k, h), all = gates_ * hp;
+    for (Direction& d : directions_) {
       // A prediction needs them for a block of steps at a time; see forward().
       const int64_t kept =
           use.training ? rows : std::min(rows, std::max(kNearFloats / all, sequences));
@@ -92,16 +125,12 @@ class Recurrent final : public Layer {
       arena->want(&d.states, (sequences + rows) * hp);
       if (cell_ == Cell::lstm) arena->want(&d.memories, (sequences + rows) * hp);
       if (options_.layer_norm) {
-        arena->want(&d.gain_in, all);
-        arena->want(&d.gain, all);
         arena->want(&d.normed_in, kept * all);
         arena->want(&d.normed, kept * all);
         arena->want(&d.scale_in, kept * 4);
         arena->want(&d.scale, kept * 4);
       }
       if (!use.training) continue;
-      arena->want(&d.packed_back, gates_ * h * hp);
-      if (use.input_gradient) arena->want(&d.packed_in_back, all * padded(k, inputs_));
       if (directions_.size() > 1) arena->want(&d.grad_out, rows * hp);
       arena->want(&d.grad_state, sequences * hp);
       if (cell_ == Cell::lstm) arena->want(&d.grad_memory, sequences * hp);
@@ -125,26 +154,30 @@ class Recurrent final : public Layer {
     hp_ = padded(k, hidden_);
     sequences_ = rows.sequences;
     total_ = rows.total;
-    int64_t block = 0;
-    each_block([&](float* track_of, bool reverse) {
-      float* to = track(track_of, reverse).initial;
-      const float* from =
-          state.data ? state.data + (block++ * state.rows + state.first) * hidden_ : nullptr;
-      for (int64_t i = 0; i < rows.sequences; ++i, to += hp_) {
-        std::memset(to, 0, bytes(hp_));  // the row may have held another batch's output
-        if (from) std::memcpy(to, from + rows.order[i] * hidden_, bytes(hidden_));
-      }
+    each_block(state, [&](const Carried& carried, bool reverse, const float* from) {
+      take_rows(rows, from, track(carried.values, reverse).initial);
     });
   }
 
   void get_state(const Kernels&, const Rows& rows, const State<float>& state) const override {
-    int64_t block = 0;
-    each_block([&](float* track_of, bool reverse) {
-      const float* out = track(track_of, reverse).out;
-      float* to = state.data + (block++ * state.rows + state.first) * hidden_;
+    each_block(state, [&](const Carried& carried, bool reverse, float* to) {
+      const float* out = track(carried.values, reverse).out;
       for (int64_t i = 0; i < rows.sequences; ++i)
         std::memcpy(to + rows.order[i] * hidden_, out + (reverse ? i : rows.last_row(i)) * hp_,
                     bytes(hidden_));
+    });
+  }
+
+  void set_state_gradient(const Rows& rows, const State<const float>& state) override {
+    each_block(state, [&](const Carried& carried, bool, const float* from) {
+      take_rows(rows, from, carried.gradient);
+    });
+  }
+
+  void get_state_gradient(const Rows& rows, const State<float>& state) const override {
+    each_block(state, [&](const Carried& carried, bool, float* to) {
+      for (int64_t i = 0; to && i < rows.sequences; ++i)
+        std::memcpy(to + rows.order[i] * hidden_, carried.gradient + i * hp_, bytes(hidden_));
     });
   }
 
@@ -163,30 +196,33 @@ class Recurrent final : public Layer {
       project(pass, io, d, first, args->offset[to - 1] + args->count[to - 1] - first,
               first - args->origin);
     });
-    if (directions_.size() == 1) return;
-    const int64_t width = padded(k, outputs_);
+    if (io.y == output()) return;
+    const int64_t width = io.y_row ? io.y_row : padded(k, outputs_);
     for (const Direction& d : directions_) {
       const bool reverse = &d != directions_.data();
-      const float* from = track(d.states, reverse).out;
-      for (int64_t row = 0; row < io.count; ++row)
-        std::memcpy(io.y + row * width + (reverse ? hidden_ : 0), from + row * hp_, bytes(hidden_));
+      copy_rows(track(d.states, reverse).out, hp_, io.count, io.y + (reverse ? hidden_ : 0), width);
     }
   }
 
   void backward(const Pass& pass, const Io& io) override {
-    const int64_t width = padded(pass.k, outputs_);
+    const int64_t width = io.dy_row ? io.dy_row : padded(pass.k, outputs_);
     for (Direction& d : directions_) {
-      std::memset(d.grad_state, 0, bytes(sequences_ * hp_));
-      if (d.grad_memory) std::memset(d.grad_memory, 0, bytes(sequences_ * hp_));
       if (directions_.size() == 1) break;
       const int64_t first = &d == directions_.data() ? 0 : hidden_;
-      for (int64_t row = 0; row < io.count; ++row)
-        std::memcpy(d.grad_out + row * hp_, io.dy + row * width + first, bytes(hidden_));
+      copy_rows(io.dy + first, width, io.count, d.grad_out, hp_);
     }
     over_time(pass, io, 1.5, pass.rows.steps, pass.k.cell_backward,
               [](CellArgs*, const Direction&) {});
     if (pass.stop && pass.stop->stopped()) return;
-    for (Direction& d : directions_) parameter_gradients(pass, io, d);
+    for (Direction& d : directions_) {
+      if (pass.gradients) bias_gradients(pass, io, d);
+      if (options_.layer_norm) normed_gradients(pass, io, d);
+      if (pass.gradients) weight_gradients(pass, io, d);
+      if (io.dx)
+        affine(pass, d.gates, gates_ * hp_, io.count, gates_ * hp_, d.packed_in_back, nullptr,
+               io.dx, io.dx_row ? inputs_ : padded(pass.k, inputs_), &d != directions_.data(),
+               io.dx_row);
+    }
   }
 
   // `which`: the gates in their order (gru: reset, update, candidate; lstm: input, forget,
@@ -211,14 +247,42 @@ class Recurrent final : public Layer {
     return static_cast<int64_t>(directions_.size()) * (cell_ == Cell::lstm ? 2 : 1);
   }
 
-  // What is carried, in the order in which states are given and taken.
-  template <class Body>
-  void each_block(Body body) const {
+  // What is carried, in the order in which states are given and taken: calls body(carried,
+  // reverse, its rows in `state` or null).
+  template <class Float, class Body>
+  void each_block(const State<Float>& state, Body body) const {
+    Float* places[] = {state.data, state.memory};
+    const auto next = [&](bool apart) -> Float* {
+      Float*& place = places[apart];
+      if (!place) return nullptr;
+      Float* block = place + state.first * hidden_;
+      place += state.rows * hidden_;
+      return block;
+    };
     for (const Direction& d : directions_) {
       const bool reverse = &d != directions_.data();
-      body(d.states, reverse);
-      if (cell_ == Cell::lstm) body(d.memories, reverse);
+      body(Carried{d.states, d.grad_state}, reverse, next(false));
+      if (cell_ == Cell::lstm) body(Carried{d.memories, d.grad_memory}, reverse, next(state.apart));
     }
+  }
+
+  // Rows [sequences, H] in the caller's order, or zeros, into rows of the workspace: what they held
+  // may be another batch's.
+  void take_rows(const Rows& rows, const float* from, float* to) const {
+    for (int64_t i = 0; i < rows.sequences; ++i, to += hp_) {
+      std::memset(to, 0, bytes(hp_));
+      if (from) std::memcpy(to, from + rows.order[i] * hidden_, bytes(hidden_));
+    }
+  }
+
+  // H values of every row.
+  void copy_rows(const float* from, int64_t from_row, int64_t count, float* to,
+                 int64_t to_row) const {
+    parallel_for(count, 64, headgate::row_cost(hidden_) * static_cast<double>(count),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t row = begin; row < end; ++row)
+                     std::memcpy(to + row * to_row, from + row * from_row, bytes(hidden_));
+                 });
   }
 
   // The initial values lie before the first step: in front of all rows, or in reverse behind them.
@@ -306,7 +370,7 @@ class Recurrent final : public Layer {
   // The input projections of rows [first, first + count), into rows `to` and following.
   void project(const Pass& pass, const Io& io, const Direction& d, int64_t first, int64_t count,
                int64_t to) {
-    const int64_t all = gates_ * hp_, x_row = padded(pass.k, inputs_);
+    const int64_t all = gates_ * hp_, x_row = row_of_x(pass.k, io);
     const bool norm = options_.layer_norm;
     affine(pass, io.x + first * x_row, x_row, count, inputs_, d.packed_in,
            norm ? nullptr : d.bias_in, (norm ? d.normed_in : d.gates) + to * all, all);
@@ -354,9 +418,13 @@ class Recurrent final : public Layer {
     }
   }
 
-  void parameter_gradients(const Pass& pass, const Io& io, const Direction& d) {
+  int64_t row_of_x(const Kernels& k, const Io& io) const {
+    return io.x_row ? io.x_row : padded(k, inputs_);
+  }
+
+  void bias_gradients(const Pass& pass, const Io& io, const Direction& d) {
     const Kernels& k = pass.k;
-    const int64_t h = hidden_, all = gates_ * hp_, x_row = padded(k, inputs_);
+    const int64_t h = hidden_, all = gates_ * hp_;
     float* g = pass.gradients;
     parallel_for(h, 4 * k.lanes, kSumCost * static_cast<double>(io.count * all),
                  [&](int64_t begin, int64_t end) {
@@ -368,23 +436,33 @@ class Recurrent final : public Layer {
     const bool apart = cell_ == Cell::gru, before = cell_ == Cell::gru_before;
     std::memcpy(g + d.bias_hh, g + d.bias_ih, bytes((apart || before ? 2 : gates_) * h));
     if (apart) k.column_sums(d.inner, io.count, h, hp_, g + d.bias_hh + 2 * h);
+  }
 
-    const float* hidden =
-        d.gates;  // d(U seen): [rows, G, padded], the candidate's maybe in `inner`
-    if (options_.layer_norm) {
-      hidden = d.raw;
-      for (int64_t gate = 0; gate < gates_; ++gate) {
-        const bool inner = apart && gate == 2;
-        k.column_dots(inner ? d.inner : d.gates + gate * hp_, inner ? hp_ : all,
-                      d.normed + gate * hp_, all, io.count, h, g + d.norm_hh + gate * h);
-        k.column_dots(d.gates + gate * hp_, all, d.normed_in + gate * hp_, all, io.count, h,
-                      g + d.norm_ih + gate * h);
-      }
-      const NormArgs args{gates_, h, hp_, d.gain_in, d.normed_in, d.scale_in};
-      parallel_for(
-          io.count, 8, kNormCost * static_cast<double>(io.count * all),
-          [&](int64_t begin, int64_t end) { k.norm_backward(args, d.gates, d.gates, begin, end); });
+  // Gains, and then in place of what the input projections got the gradients of the raw ones.
+  void normed_gradients(const Pass& pass, const Io& io, const Direction& d) {
+    const Kernels& k = pass.k;
+    const int64_t h = hidden_, all = gates_ * hp_;
+    float* g = pass.gradients;
+    for (int64_t gate = 0; gate < gates_ && g; ++gate) {
+      const bool inner = cell_ == Cell::gru && gate == 2;
+      k.column_dots(inner ? d.inner : d.gates + gate * hp_, inner ? hp_ : all,
+                    d.normed + gate * hp_, all, io.count, h, g + d.norm_hh + gate * h);
+      k.column_dots(d.gates + gate * hp_, all, d.normed_in + gate * hp_, all, io.count, h,
+                    g + d.norm_ih + gate * h);
     }
+    const NormArgs args{gates_, h, hp_, d.gain_in, d.normed_in, d.scale_in};
+    parallel_for(
+        io.count, 8, kNormCost * static_cast<double>(io.count * all),
+        [&](int64_t begin, int64_t end) { k.norm_backward(args, d.gates, d.gates, begin, end); });
+  }
+
+  void weight_gradients(const Pass& pass, const Io& io, const Direction& d) {
+    const Kernels& k = pass.k;
+    const int64_t h = hidden_, all = gates_ * hp_, x_row = row_of_x(k, io);
+    const bool apart = cell_ == Cell::gru, before = cell_ == Cell::gru_before;
+    float* g = pass.gradients;
+    // d(U seen): [rows, G, padded], the candidate's maybe in `inner`
+    const float* hidden = options_.layer_norm ? d.raw : d.gates;
     weight_gradient(pass, {d.gates, all, gates_, h, hp_, io.x, x_row, inputs_, io.count,
                            g + d.weight_ih, d.transposed});
     const float* seen = seen_before(pass, d);
@@ -397,9 +475,6 @@ class Recurrent final : public Layer {
           pass, {hidden + 2 * hp_, all, 1, h, hp_, d.inner, hp_, h, io.count, last, d.transposed});
     else if (candidate)
       weight_gradient(pass, {d.inner, hp_, 1, h, hp_, seen, hp_, h, io.count, last, d.transposed});
-    if (io.dx)
-      affine(pass, d.gates, all, io.count, all, d.packed_in_back, nullptr, io.dx, x_row,
-             &d != directions_.data());
   }
 
   // What the products of every row saw: the states one step earlier, initial ones first. With equal

@@ -275,6 +275,33 @@ def make_samples(
     )
 
 
+def make_stack(
+    cell: str,
+    sizes: tuple[int, int, int],
+    flags: tuple[bool, bool, bool],
+    dropout: tuple[float, float],
+) -> Any:
+    """Recurrent layers that work on a caller's memory, given by addresses (``headgate.torch``).
+
+    Args:
+        cell: "gru", "gru_before" or "lstm".
+        sizes: inputs, hidden units, layers.
+        flags: bidirectional, bias, layer_norm.
+        dropout: between layers, recurrent.
+    """
+    return _engine.Stack(cell, *sizes, *flags, *dropout)
+
+
+def dropout_masks(
+    rate: float, seed: int, stream: int, samples: list[int], time: int, width: int
+) -> Float32:
+    """The engine's masks (len(samples), width), of its first update."""
+    masks = np.empty((len(samples), width), np.float32)
+    for sample, row in zip(samples, masks, strict=True):
+        _engine.dropout_mask(rate, seed, stream, sample, time, row)
+    return masks
+
+
 def crf_marginals(
     scores: Float32, starts: Int64, lengths: Int64, weights: tuple[Float32, Float32, Float32]
 ) -> None:

@@ -61,6 +61,12 @@ class Recurrent(nn.RNNBase):
             if name.startswith("norm_"):
                 nn.init.ones_(parameter)
 
+    def train(self, mode: bool = True) -> Any:
+        """PyTorch's; a module in evaluation gives back the memory in which it was trained."""
+        if not mode:
+            torch_autograd.release(self)
+        return super().train(mode)
+
     def flatten_parameters(self) -> None:
         """For cuDNN, as PyTorch does; it has none of headgate's options."""
         if torch_paths.is_plain(self):
