@@ -1,20 +1,17 @@
-"""ONNX files of networks: one graph, written with the ``onnx`` package, checked, then saved.
+"""Networks as ONNX models: one graph, written with the ``onnx`` package and checked.
 
 From what a network's ``predict`` takes to what it gives; batch and time may have any size.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
 
 import onnx
 from onnx import ModelProto, helper
 
-from ..checks import check_flags, shown
+from ..checks import shown
 from ..errors import InputError
-from ..files import check_target, write_beside_and_rename
 from ..spec import NetworkSpec
 from ..version import __version__
 from .onnx_export_graph import Array, Graph
@@ -23,21 +20,6 @@ from .onnx_export_network import network_inputs, network_nodes
 OPSETS = range(14, 23)
 OPSET = 17
 LARGEST = (1 << 31) - (1 << 20)  # bytes: protobuf ends at 2 GiB
-
-
-def export_network(
-    spec: NetworkSpec,
-    tensors: Mapping[str, Array],
-    path: object,
-    *,
-    opset: int = OPSET,
-    lengths: bool = False,
-    state: bool = False,
-) -> None:
-    """Write a network to ``path``; see ``headgate.onnx.export``."""
-    check_flags(lengths=lengths, state=state)
-    target = check_target(path)
-    save(network_model(spec, tensors, opset=opset, lengths=lengths, state=state), target)
 
 
 def network_model(
@@ -52,21 +34,18 @@ def network_model(
     graph = Graph(check_opset(opset))
     check_weights(tensors)
     inputs = network_inputs(graph, spec, lengths)
-    starts = _states(graph, spec) if state else None
+    starts = states_in(graph, spec) if state else None
     made = network_nodes(graph, spec, tensors, inputs, starts)
     steps = () if spec.pooled else ("T",)
     graph.gives(made.predictions, "float", ("N", *steps, spec.output_size), "y")
     if made.path:
         graph.gives(made.path, "int64", ("N", "T"), "path")
     if state:
-        for stack in spec.recurrent():
-            shape = (stack.num_layers * stack.directions, "N", stack.hidden_size)
-            for name, end in zip(stack.state_names(), made.ends[stack.name], strict=True):
-                graph.gives(end, "float", shape, f"next_state.{name}")
+        states_out(graph, spec, made.ends)
     return model_of(graph, _described(spec), {"headgate.spec": spec.to_json()})
 
 
-def _states(graph: Graph, spec: NetworkSpec) -> dict[str, list[str]]:
+def states_in(graph: Graph, spec: NetworkSpec) -> dict[str, list[str]]:
     """An input for each part of each stack's state, by stack."""
     stacks = spec.recurrent()
     if not stacks:
@@ -82,6 +61,14 @@ def _states(graph: Graph, spec: NetworkSpec) -> dict[str, list[str]]:
         ]
         for stack in stacks
     }
+
+
+def states_out(graph: Graph, spec: NetworkSpec, ends: Mapping[str, list[str]]) -> None:
+    """An output for each part of each stack's state."""
+    for stack in spec.recurrent():
+        shape = (stack.num_layers * stack.directions, "N", stack.hidden_size)
+        for name, end in zip(stack.state_names(), ends[stack.name], strict=True):
+            graph.gives(end, "float", shape, f"next_state.{name}")
 
 
 def _described(spec: NetworkSpec) -> str:
@@ -142,13 +129,3 @@ def model_of(graph: Graph, description: str, facts: Mapping[str, str]) -> ModelP
     helper.set_model_props(model, {"headgate.version": __version__, **facts})
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def save(model: ModelProto, path: Any) -> None:
-    """Write a model whole or not at all."""
-    write_beside_and_rename(path, model.SerializeToString())
-
-
-def as_json(value: Any) -> str:
-    """Metadata are texts."""
-    return json.dumps(value, ensure_ascii=False)

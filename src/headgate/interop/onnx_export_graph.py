@@ -219,6 +219,22 @@ class Graph:
             made = [self._turned(value, f"{value}.in_order") for value in made]
         return Scanned(outputs[: len(carried)], made)
 
+    def loop(
+        self, body: Graph, count: int, carried: Sequence[str], lasts: Sequence[str], wanted: str
+    ) -> str:
+        """Runs ``body`` so often; returns what it puts out, one behind the other.
+
+        Args:
+            body: it takes its number, whether to go on, and what is carried, which may grow; it
+                gives whether to go on, what is carried on, and one thing that it puts out.
+            lasts: names of the last of each carried value.
+        """
+        go_on = self.constant("go_on", np.array(True))
+        graph = helper.make_graph(body.nodes, f"{wanted}.body", body.inputs, body.outputs)
+        times = self.index(count)
+        made = self.nodes_of("Loop", [times, go_on, *carried], [*lasts, wanted], body=graph)
+        return str(made[-1])
+
     def _turned(self, value: str, wanted: str) -> str:
         """The last step first. (Scan can do so itself, and not all runtimes can.)"""
         prefix, self.prefix = self.prefix, ""  # it stands in the value's name already

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from ..data.chains import checked_weights
 from ..layer_specs import Recurrent
 from ..spec import NetworkSpec
 from .onnx_export_crf import best_path, chain_of, probabilities
@@ -104,17 +105,16 @@ def network_nodes(
             given = (starts or {}).get(layer.name, [])
             made, ends[layer.name] = stack_nodes(graph, layer, own, read[0], inputs.batch, given)
         elif layer.kind == "crf":
-            made, lengths = read[0], inputs.batch.lengths
-            chains = (chain_of(graph, layer.name, made, lengths, own, k) for k in KINDS)
-            predictions, path = probabilities(graph, next(chains)), best_path(graph, next(chains))
+            made = read[0]
+            predictions, path = _tagged(graph, layer.name, made, own, inputs.batch.lengths)
         else:
             ports = [spec.ports[name] for name in layer.inputs]
             made = layer_nodes(graph, Written(layer, read, ports, own, inputs.batch, weights))
         values[layer.name] = scores = made
     if spec.task == "classification":
-        predictions = graph.op("Softmax", [scores], "probabilities", axis=-1)
+        predictions = graph.op("Softmax", [scores], "softmax", axis=-1)
     elif spec.task == "binary":
-        predictions = graph.op("Sigmoid", [scores], "probabilities")
+        predictions = graph.op("Sigmoid", [scores], "sigmoid")
     elif spec.task == "regression":
         predictions = scores
     if not spec.pooled:
@@ -125,4 +125,14 @@ def network_nodes(
     return Outputs(scores, predictions, path, ends)
 
 
-KINDS = ("float", "double")  # of a CRF's probabilities and of its best path, as in the engine
+def _tagged(
+    graph: Graph, name: str, scores: str, tensors: Mapping[str, Array], lengths: str
+) -> tuple[str, str]:
+    """A CRF's probabilities, in float32, and its best classes, in float64, as in the engine."""
+    keys = ("transitions", "start", "end")
+    weights = checked_weights(*(tensors[key] for key in keys), classes=len(tensors["start"]))
+    wide = dict(zip(keys, weights, strict=True))
+    return (
+        probabilities(graph, chain_of(graph, name, scores, lengths, tensors, "float")),
+        best_path(graph, chain_of(graph, name, scores, lengths, wide, "double")),
+    )
