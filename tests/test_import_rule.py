@@ -31,7 +31,7 @@ RANKS = [
     {"initial", "kernels", "model_file", "summary"},
     {"data"},
     {"training", "states"},
-    {"exchange", "learning", "observe", "rollout", "stream", "tagging", "weights"},
+    {"conventions", "exchange", "learning", "observe", "rollout", "stream", "tagging", "weights"},
     {"network"},
     {"models", "interop"},
     {"deploy", "experiments"},

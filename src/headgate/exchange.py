@@ -120,3 +120,29 @@ class Exchange:
 
         told = Untold(order, readout, activation, nonlinearity)
         return cast("T", from_safetensors(path, spec, told, task, seed))
+
+    @classmethod
+    def from_rtneural(cls: type[T], path: str | os.PathLike[str]) -> T:
+        """The network in an RTNeural JSON file: gru, lstm and dense layers, an output each step.
+
+        A sigmoid behind the last layer becomes ``task="binary"``, a softmax "classification".
+
+        Raises:
+            ModelFileError: it is no such file, or has layers or activations without a counterpart.
+        """
+        from .interop.rtneural import read
+
+        return cast("T", read(path))
+
+    def to_rtneural(self: Any, path: str | os.PathLike[str]) -> None:
+        """Write the network as JSON for RTNeural: its GRUs and LSTMs and the dense layers behind.
+
+        RTNeural runs step by step, so what reads the last step is the output after it.
+
+        Raises:
+            InputError: the network has something that RTNeural lacks; it is named.
+            ModelFileError: the file cannot be written. What was there before is unchanged.
+        """
+        from .interop.rtneural import write
+
+        write(path, self)

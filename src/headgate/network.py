@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .checks import check_size
+from .conventions import Conventions
 from .data.inputs import by_input
 from .data.samples import SampleTable, is_list_of_sequences
 from .errors import InputError
 from .exchange import Exchange
-from .gate_layout import read_dense, read_stack
 from .initial import initial_vector
 from .kernels import Engine
 from .learning import Learning
@@ -28,7 +28,7 @@ from .training.history import History
 from .training.losses import LOSSES_OF_TASKS, Loss
 from .training.tables import checked_table
 from .training.updates import Learner
-from .weights import Weights, as_network
+from .weights import Weights
 
 if TYPE_CHECKING:
     from .model_file import ModelFile
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Float32 = npt.NDArray[np.float32]
 
 
-class Network(Weights, Observable, Tagging, Learning, Exchange):
+class Network(Weights, Observable, Tagging, Learning, Conventions, Exchange):
     """A recurrent network that the engine trains and runs.
 
     ``Network(input_size=1, hidden_size=16, ...)`` is ``Network(NetworkSpec.stacked(...))``.
@@ -93,62 +93,6 @@ class Network(Weights, Observable, Tagging, Learning, Exchange):
         self.__dict__.update(facts)
         self._engine = Engine(self.spec)
         self._engine.set_vector(facts["_engine"])
-
-    @classmethod
-    def from_weights(
-        cls,
-        weights: Any,
-        *,
-        convention: str,
-        cell: str | None = None,
-        reset_after: bool | None = None,
-        update_form: bool | None = None,
-        forget_bias: float | None = None,
-        bidirectional: bool = False,
-        head: Any = None,
-        readout: str = "every",
-        **options: Any,
-    ) -> Network:
-        """A network of recurrent layers whose arrays are another library's: docs/conventions.md.
-
-        Sizes and cell are read from the arrays. What they do not tell has no default.
-
-        Args:
-            weights: one layer's arrays, a dict by the library's names or a list in its order; or
-                a list of such, one for each layer, with ``bidirectional`` two, forward first.
-                "pytorch" takes the ``state_dict`` of a whole module, "onnx" (D, ...) arrays.
-            convention: "pytorch", "keras", "onnx", "tensorflow1", "flax", "nnx", "mlx", "haste",
-                "rtneural", "dynet" or "textbook".
-            cell: "gru", "lstm" or "rnn", where the arrays could be two of them (TensorFlow 1);
-                elsewhere a check.
-            reset_after: of a GRU of "onnx", of "keras" without biases; False for "textbook".
-            update_form: of "textbook": whether z = 1 takes the candidate.
-            forget_bias: of an LSTM of "tensorflow1" or "dynet": what it adds to f at every step.
-            bidirectional: whether each layer has two entries; "pytorch" and "onnx" tell it.
-            head: a dense layer's (weight, bias), (O, F) and (O,), or (F, O) where the library has
-                kernels ("keras", "flax", "nnx", "tensorflow1", "rtneural"); None puts out states.
-            readout: "every" step, "last", "mean" or "max".
-            **options: of :meth:`NetworkSpec.stacked` that bring no parameters: ``task``,
-                ``nonlinearity`` of an RNN ("tanh" by default), ``residual``, dropouts.
-
-        Raises:
-            InputError: arrays do not fit, or do not tell enough; it says what came and what was
-                expected.
-        """
-        layers = read_stack(
-            weights,
-            convention,
-            bidirectional=bidirectional,
-            cell=cell,
-            reset_after=reset_after,
-            update_form=update_form,
-            forget_bias=forget_bias,
-        )
-        dense = None if head is None else read_dense(head, convention)
-        spec, tensors = as_network(layers, dense, readout, options)
-        net = cls(spec)
-        net.load_state_dict(tensors)
-        return net
 
     # -- state ------------------------------------------------------------------------------
 

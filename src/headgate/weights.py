@@ -11,12 +11,10 @@ import numpy.typing as npt
 from .checks import check_choice, check_size
 from .data.samples import as_values
 from .errors import InputError
-from .gate_layout import CellWeights
-from .gate_layout.conventions import Layer, write_stack
 from .initial import initial_vector, torch_vector
 from .kernels import Engine
 from .layer_specs import MAX_PARAMETERS
-from .spec import Embedding, NetworkSpec, Recurrent
+from .spec import Embedding, NetworkSpec
 from .training.updates import Learner
 
 Float32 = npt.NDArray[np.float32]
@@ -67,40 +65,6 @@ class Weights:
                     f"{name} must have shape {shapes[name]}, got {arrays[name].shape}{hint}"
                 )
         self._replace(self._engine.join(arrays))
-
-    def to_weights(
-        self, *, convention: str, update_form: bool | None = None, forget_bias: float | None = None
-    ) -> Any:
-        """Its recurrent layers' arrays as another library has them: docs/conventions.md.
-
-        Args:
-            convention: as in :meth:`headgate.Network.from_weights`, which takes what comes out.
-            update_form: of "textbook", which must say it.
-            forget_bias: what an LSTM of "tensorflow1" or "dynet" will add to f at every step.
-
-        Returns:
-            A list with an entry for each layer, or two where there are two directions, forward
-            first; "pytorch": one dict, as ``nn.GRU.load_state_dict`` takes it; "onnx": an entry
-            for each layer, with the operator's direction axis. Other layers are not in it.
-
-        Raises:
-            InputError: the convention has no such cell, or must be told more.
-        """
-        state = self.state_dict()
-        layers: list[Layer] = []
-        for stack in self.spec.recurrent():
-            if stack.layer_norm:
-                raise InputError(
-                    f"layer {stack.name!r} has layer_norm, which no other convention has; "
-                    "state_dict() has its parameters"
-                )
-            layers += [
-                tuple(CellWeights(*(state[name] for name in names)) for names in layer)
-                for layer in direction_names(stack)
-            ]
-        if not layers:
-            raise InputError("this network has no recurrent layer")
-        return write_stack(layers, convention, update_form=update_form, forget_bias=forget_bias)
 
     def get_vector(self) -> Float32:
         """A copy of all parameters as one vector (P,), float32.
@@ -172,62 +136,6 @@ class Weights:
         if layer not in names:
             raise InputError(f"this network has no embedding {layer!r}; it has {names}")
         self.load_state_dict({**self.state_dict(), f"{layer}.weight": matrix})
-
-
-def direction_names(stack: Recurrent) -> list[list[list[str]]]:
-    """Of each layer of a stack and each of its directions, the names of its four parameters."""
-    return [
-        [
-            [f"{stack.name}.{field}_l{k}{suffix}" for field in CellWeights._fields]
-            for suffix in ("", "_reverse")[: stack.directions]
-        ]
-        for k in range(stack.num_layers)
-    ]
-
-
-# Options of NetworkSpec.stacked that bring no parameters of their own.
-PLAIN = (
-    *("task", "nonlinearity", "residual"),
-    *("dropout", "input_dropout", "recurrent_dropout", "head_dropout"),
-)
-
-
-def as_network(
-    layers: list[Layer], head: Any, readout: str, options: Mapping[str, Any]
-) -> tuple[NetworkSpec, dict[str, Any]]:
-    """The spec and the parameters of a network of these layers and a dense head (O, F), (O,)."""
-    check_choice("readout", readout, ("every", "last", "mean", "max"))
-    for name in options:
-        if name not in PLAIN:
-            raise InputError(
-                f"from_weights has no option {name!r}; beside its own it takes {', '.join(PLAIN)} "
-                "of NetworkSpec.stacked, and the arrays tell the rest"
-            )
-    first, widths = layers[0][0], [layer[0].hidden_size for layer in layers]
-    reads = widths[-1] * len(layers[-1])
-    if head is not None and head[0].shape[1] != reads:
-        raise InputError(
-            f"the head reads {head[0].shape[1]} features, and the recurrent layers put out {reads}"
-        )
-    spec = NetworkSpec.stacked(
-        first.input_size,
-        widths if len(set(widths)) > 1 else widths[0],
-        None if head is None else len(head[0]),
-        cell=first.cell,
-        num_layers=1 if len(set(widths)) > 1 else len(widths),
-        reset_after=first.reset_after,
-        bidirectional=len(layers[0]) == 2,
-        readout=readout,
-        **options,
-    )
-    tensors: dict[str, Any] = {}
-    every = [names for stack in spec.recurrent() for names in direction_names(stack)]
-    for names_of, layer in zip(every, layers, strict=True):
-        for names, direction in zip(names_of, layer, strict=True):
-            tensors.update(zip(names, direction, strict=True))
-    if head is not None:
-        tensors |= {"head.weight": head[0], "head.bias": head[1]}
-    return spec, tensors
 
 
 def _values(name: str, value: Any) -> Float32:

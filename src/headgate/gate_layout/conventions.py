@@ -19,7 +19,7 @@ from .arrays import Array, by_name, expect, floats
 from .dynet import from_dynet, to_dynet
 from .flax import from_flax, to_flax, to_nnx
 from .haste import from_haste, to_haste
-from .keras import KerasWeights, from_keras, from_rtneural, to_keras, to_rtneural
+from .keras import KerasWeights, from_keras, from_lists, from_rtneural, to_keras, to_rtneural
 from .layer import CellWeights
 from .mlx import from_mlx, to_mlx
 from .onnx import OnnxWeights, from_onnx, to_onnx
@@ -100,7 +100,7 @@ def read_dense(weights: Any, convention: str) -> tuple[Array, Array]:
     """A dense layer (O, F) and its bias (O,) from the arrays of another convention."""
     columns = find(convention).columns
     if isinstance(weights, Mapping) and "weights" in weights:  # a layer of RTNeural
-        weights = weights["weights"]
+        weights = from_lists(weights["weights"], 2)
     if hasattr(weights, "shape"):
         weights = (weights,)
     names = ("kernel", "bias") if columns else ("weight", "bias")

@@ -87,16 +87,21 @@ def from_rtneural(layer: Mapping[str, Any] | Sequence[Any]) -> CellWeights:
                 f"type {kind!r} and the keys {sorted(map(str, layer))}"
             )
         layer = layer["weights"]
-    if len(layer) != 3:
-        raise InputError(f"a recurrent layer of RTNeural has three weights, got {len(layer)}")
-    try:
-        arrays = [np.asarray(part, np.float64) for part in layer]
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the weights of an RTNeural layer are no arrays: {error}") from None
-    weights = from_keras(*arrays, reset_after=True)
+    weights = from_keras(*from_lists(layer, 3), reset_after=True)
     if weights.cell == "rnn" or kind not in (None, weights.cell):
         raise InputError(f"RTNeural's {kind or 'layers'} cannot have weights of a {weights.cell}")
     return weights
+
+
+def from_lists(weights: Any, count: int) -> list[Array]:
+    """``count`` nested lists of numbers, as JSON has them, or arrays, as arrays of float64."""
+    if not isinstance(weights, (list, tuple)) or len(weights) != count:
+        got = len(weights) if isinstance(weights, (list, tuple)) else type(weights).__name__
+        raise InputError(f"an RTNeural layer of this type has a list of {count} weights, got {got}")
+    try:
+        return [np.asarray(part, np.float64) for part in weights]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the weights of an RTNeural layer are no arrays: {error}") from None
 
 
 def to_rtneural(weights: CellWeights) -> dict[str, Any]:
