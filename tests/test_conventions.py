@@ -345,6 +345,13 @@ LSTM = {"kernel": np.ones((5, 12)), "bias": np.zeros(12)}
             {"convention": "keras", "update_form": True},
             "update_form goes with .*textbook",
         ),
+        (LAYER, {"convention": "keras", "reset_after": "no"}, "reset_after must be True or False"),
+        (LAYER, {"convention": "keras", "bidirectional": 2}, "bidirectional must be True or False"),
+        (
+            LSTM,
+            {"convention": "tensorflow1", "forget_bias": "1"},
+            "must be a finite number, got '1'",
+        ),
         (LAYER, {"convention": "keras", "cell": "lstm"}, "cell='lstm', but the weights are .* gru"),
         (LAYER, {"convention": "keras", "hidden_size": 3}, "has no option 'hidden_size'"),
         (LAYER, {"convention": "keras", "readout": "attention"}, "readout must be"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
-from .checks import check_choice
+from .checks import MAX_FLOAT, as_number, check_choice, check_flags, shown
 from .errors import InputError
 from .gate_layout import CellWeights, read_dense, read_stack
 from .gate_layout.conventions import Layer, write_stack
@@ -58,6 +58,8 @@ class Conventions:
             InputError: arrays do not fit, or do not tell enough; it says what came and what was
                 expected.
         """
+        check_flags(bidirectional=bidirectional)
+        _check_facts(reset_after, update_form, forget_bias)
         layers = read_stack(
             weights,
             convention,
@@ -95,6 +97,7 @@ class Conventions:
         Raises:
             InputError: the convention has no such cell, or must be told more.
         """
+        _check_facts(None, update_form, forget_bias)
         state = self.state_dict()
         layers: list[Layer] = []
         for stack in self.spec.recurrent():
@@ -110,6 +113,14 @@ class Conventions:
         if not layers:
             raise InputError("this network has no recurrent layer")
         return write_stack(layers, convention, update_form=update_form, forget_bias=forget_bias)
+
+
+def _check_facts(reset_after: Any, update_form: Any, forget_bias: Any) -> None:
+    """What arrays do not tell, where it is given: True or False, and a finite number."""
+    flags = {"reset_after": reset_after, "update_form": update_form}
+    check_flags(**{name: flag for name, flag in flags.items() if flag is not None})
+    if forget_bias is not None and not abs(as_number(forget_bias)) <= MAX_FLOAT:
+        raise InputError(f"forget_bias must be a finite number, got {shown(forget_bias)}")
 
 
 def direction_names(stack: Recurrent) -> list[list[list[str]]]:

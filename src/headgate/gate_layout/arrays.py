@@ -87,7 +87,7 @@ def packed(array: Array) -> Array:
 def floats(name: str, value: ArrayLike) -> Array:
     try:
         array = np.asarray(value.detach() if hasattr(value, "detach") else value)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # ragged lists; a tensor on another device
         raise InputError(f"{name} is no array: {error}") from None
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(
