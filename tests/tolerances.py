@@ -51,7 +51,7 @@ SIGMOID_BELOW_NORMAL = 2.0**-126  # absolute, where the result is below the smal
 
 # -- headgate.torch beside torch.nn, both in float32 --------------------------------------------
 
-# Absolute: values and gradients of order 1 from small modules, sums in another order.
+# Of small modules, sums in another order: absolute, or the share of a tensor's largest above 1.
 TORCH_FLOAT32 = 1e-5
 # Second derivatives, as a share of the largest of a tensor: rounding acts twice.
 TORCH_SECOND = 1e-4

@@ -183,12 +183,8 @@ def test_autograd_grad_of_some(kind: str) -> None:
         many = torch.autograd.grad(output, x, vectors, is_grads_batched=True)
         return some, many
 
-    theirs, ours = pair(kind)
-    got, want = outcome(run, ours), outcome(run, theirs)
-    if isinstance(want, Exception):
-        assert isinstance(got, (type(want), tuple)), got
-    else:
-        assert_same(got, want)
+    with torch.backends.mkldnn.flags(enabled=False):  # nn.LSTM on oneDNN takes no batched ones
+        assert_runs_alike(run, pair(kind))
 
 
 @kinds
@@ -319,11 +315,11 @@ def test_arguments_that_meet_elsewhere(kind: str) -> None:
 
 
 @kinds
-def test_numbers_that_are_none(kind: str) -> None:
+def test_nan_goes_where_it_goes_in_torch_nn(kind: str) -> None:
     def run(module: Any) -> Any:
         module.zero_grad()
         x = batch()
-        x[2, 1, 0], x[1, 2, 3] = float("nan"), float("inf")
+        x[2, 1, 0] = float("nan")
         x.requires_grad_()
         output, last = module(x)
         output.nan_to_num().sum().backward()

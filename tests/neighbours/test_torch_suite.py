@@ -443,6 +443,9 @@ def test_parameters_may_be_changed_in_any_way(kind: str) -> None:
         module.bias_hh_l0 = nn.Parameter(torch.ones_like(module.bias_ih_l0))
         module.weight_ih_l0 = nn.Parameter(module.weight_ih_l0.detach().t().contiguous().t())
     assert_same(ours(batch()), theirs(batch()))
+    assert ht.explain(ours)[0].reason == "a weight is not contiguous"
+    ours.weight_ih_l0 = nn.Parameter(ours.weight_ih_l0.detach().contiguous())
+    assert_same(ours(batch()), theirs(batch()))
     assert ht.explain(ours)[0].reason == ""
 
 

@@ -25,6 +25,7 @@ _float32, _strided, _Parameter = torch.float32, torch.strided, nn.Parameter
 _is_compiling, _grad_enabled = torch.compiler.is_compiling, torch.is_grad_enabled
 _threads, _empty, _empty_like = torch.get_num_threads, torch.empty, torch.empty_like
 _empty_strided = torch.empty_strided
+_has_storage = torch._C._has_storage
 # What may stand between a call and plain eager execution.
 _transforms = torch._C._are_functorch_transforms_active
 _function_mode = torch._C._is_torch_function_mode_enabled
@@ -338,8 +339,9 @@ class Passes(torch.autograd.Function):
         """Gradients of all that a gradient is asked for."""
         call: Call = ctx.call
         saved = ctx.saved_tensors  # raises what PyTorch raises for changed or freed tensors
-        if _grad_enabled():
-            grads = (dy, dh, dc) if call.plan.lstm else (dy, dh)
+        grads = (dy, dh, dc) if call.plan.lstm else (dy, dh)
+        # create_graph=True; is_grads_batched=True, which maps this pass over several gradients
+        if _grad_enabled() or not all(g is None or _has_storage(g) for g in grads):
             return (None, *_again(call, saved, grads))
         x, h0, c0 = saved[:3]
         layout, wanted = call.layout, ctx.needs_input_grad

@@ -111,6 +111,8 @@ def reason(module: Any, input: Any = None, hx: Any = None) -> str | None:
 def _reason_of_module(module: Any) -> str | None:
     if module.proj_size:
         return "the engine has no projections (proj_size)"
+    if module.dropout >= 1 and module.num_layers > 1:
+        return "the engine's dropout leaves something (dropout below 1)"
     for name in itertools.chain(*module._all_weights):
         weight = module._parameters.get(name)
         if type(weight) is not nn.Parameter:
@@ -119,6 +121,8 @@ def _reason_of_module(module: Any) -> str | None:
                 "pruning, parametrize, replicas and the like)"
             )
         why = _reason_of_tensor("weights", weight)
+        if why is None and not weight.is_contiguous():
+            why = "a weight is not contiguous"
         if why:
             return why
     return None
@@ -178,7 +182,8 @@ def differentiable_gradients(
     tensors: Sequence[Tensor | None],
     grads: Sequence[Tensor | None],
 ) -> tuple[Tensor | None, ...]:
-    """Gradients that can be differentiated again, for a backward pass under ``create_graph=True``.
+    """The gradients by PyTorch's operations: for a backward pass that is to be differentiated
+    (``create_graph=True``) or mapped over several losses (``is_grads_batched=True``).
 
     Args:
         run: the forward pass over again, of PyTorch's operations (and with the same dropout).
@@ -188,6 +193,7 @@ def differentiable_gradients(
     Returns:
         dLoss/d(each of ``tensors``), None where none is asked for.
     """
+    again = torch.is_grad_enabled()  # not where vmap alone sent the call here
     with torch.enable_grad():
         # Aliases: one argument may have been computed from another, whose gradient would be
         # counted twice.
@@ -199,7 +205,7 @@ def differentiable_gradients(
         return (None,) * len(aliases)
     outputs, arriving = zip(*pairs, strict=True)
     made = iter(
-        torch.autograd.grad(outputs, wanted, arriving, create_graph=True, allow_unused=True)
+        torch.autograd.grad(outputs, wanted, arriving, create_graph=again, allow_unused=True)
     )
     return tuple(next(made) if t is not None and t.requires_grad else None for t in aliases)
 
