@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -53,7 +55,11 @@ def load(model: Any) -> Network:
     try:
         config = _config(path)
         _check(path, config)
-        made = keras.models.load_model(path, compile=False, safe_mode=True)
+        path_now = path
+        with tempfile.TemporaryDirectory() as folder:
+            if "time_major" in json.dumps(config):
+                path_now = _as_of_keras_3(path, config, folder)
+            made = keras.models.load_model(path_now, compile=False, safe_mode=True)
     except (ModelFileError, InputError):
         raise
     except Exception as error:  # whatever Keras, zipfile or h5py say of a damaged file
@@ -80,6 +86,34 @@ def _config(path: str) -> Any:
     if len(text) > MAX_CONFIG:
         raise ModelFileError(f"{path!r} has a description of more than {MAX_CONFIG} bytes")
     return json.loads(text)
+
+
+def _as_of_keras_3(path: str, config: Any, folder: str) -> str:
+    """A copy of a file of Keras 2 without an option of its layers that Keras 3 stumbles over."""
+    text = json.dumps(_without_time_major(config))
+    copy = os.path.join(folder, os.path.basename(path))
+    if path.endswith(".keras"):
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w") as new:
+            for name in old.namelist():
+                new.writestr(name, text if name == "config.json" else old.read(name))
+    else:
+        import h5py  # comes with Keras
+
+        shutil.copyfile(path, copy)
+        with h5py.File(copy, "r+") as file:
+            file.attrs["model_config"] = text
+    return copy
+
+
+def _without_time_major(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.get("time_major"):
+            raise InputError(
+                f"layer {shown(value.get('name'))}: time_major=True has no counterpart in "
+                "headgate; save the model with time_major=False"
+            )
+        return {k: _without_time_major(part) for k, part in value.items() if k != "time_major"}
+    return [_without_time_major(part) for part in value] if isinstance(value, list) else value
 
 
 def _check(path: str, config: Any) -> None:

@@ -128,6 +128,10 @@ class _Reader:
                 f"a {activation} stands at the end of a network there",
             )
         flows = [self.flows[name] for name in node.reads]
+        if len(flows) != 1 and make is not _join:
+            raise item.refused(
+                f"reading {shown(list(node.reads))}", "an initial state goes to predict as state="
+            )
         tokens = {part.name for part in self.inputs if part.kind == "tokens"}
         if item.kind != "Embedding" and tokens & {flow.name for flow in flows}:
             raise item.refused(
