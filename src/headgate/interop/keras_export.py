@@ -80,6 +80,8 @@ class _Writer:
         self.spec: NetworkSpec = net.spec
         self.tensors = net.state_dict()
         self.calls: list[Call] = []
+        self.names = {part.name for part in net.spec.inputs}
+        self.names |= {part.name for part in net.spec.layers}
         self.ended = _ended(net.spec)
         self.alias: dict[str, str] = {}  # what stands for a layer that became none of its own
         self.padding = padding
@@ -107,8 +109,16 @@ class _Writer:
         self.masked_tokens = tokens
         if not tokens:
             name = self.spec.inputs[0].name
-            self.calls.append(Call(keras.layers.Masking(float(padding)), (name,), f"{name}.masked"))
+            made = keras.layers.Masking(float(padding), name=self.new_name("masking"))
+            self.calls.append(Call(made, (name,), f"{name}.masked"))
             self.alias[name] = f"{name}.masked"
+
+    def new_name(self, wanted: str) -> str:
+        """A name for a Keras layer that no layer of the network has."""
+        while wanted in self.names:
+            wanted += "_"
+        self.names.add(wanted)
+        return wanted
 
     def write(self, layer: LayerSpec) -> None:
         reads = tuple(self.alias.get(name, name) for name in layer.inputs)
@@ -189,16 +199,19 @@ class _Writer:
             self.calls.append(Call(made, (name,), out, weights))
             if stack.residual and k:
                 total = stack.name if last else f"{out}.sum"
-                self.calls.append(Call(keras.layers.Add(), (out, name), total))
+                made = keras.layers.Add(name=self.new_name(f"{stack.name}_add{k}"))
+                self.calls.append(Call(made, (out, name), total))
                 out = total
             if stack.dropout and not last:
-                self.calls.append(Call(keras.layers.Dropout(stack.dropout), (out,), f"{out}.drop"))
+                dropout = self.new_name(f"{stack.name}_dropout{k}")
+                made = keras.layers.Dropout(stack.dropout, name=dropout)
+                self.calls.append(Call(made, (out,), f"{out}.drop"))
                 out = f"{out}.drop"
             name = out
 
     def _layer(self, stack: Recurrent, k: int, *, every: bool) -> tuple[Any, list[Array]]:
         """Layer k of a stack, and its weights."""
-        name = stack.name if stack.num_layers == 1 else f"{stack.name}_l{k}"
+        name = stack.name if stack.num_layers == 1 else self.new_name(f"{stack.name}_l{k}")
         options: dict[str, Any] = {
             "dropout": 0.0 if k else stack.input_dropout,
             "recurrent_dropout": stack.recurrent_dropout,
@@ -224,7 +237,8 @@ class _Writer:
         ending = OUTPUTS[self.spec.task]
         if ending != "linear" and not (isinstance(last, Dense) and last.activation == "linear"):
             name = self.alias.get(last.name, last.name)
-            self.calls.append(Call(keras.layers.Activation(ending), (name,), "output"))
+            made = keras.layers.Activation(ending, name=self.new_name(ending))
+            self.calls.append(Call(made, (name,), "output"))
         inputs = {item.name: _input(item) for item in self.spec.inputs}
         names = [self.spec.inputs[0].name, *(call.name for call in self.calls)]
         chain = all(

@@ -12,12 +12,12 @@ from typing import Any
 
 import keras
 
-from ..checks import MAX_SIZE, shown
+from ..checks import shown
 from ..errors import InputError, ModelFileError
 from ..files import check_path
-from ..layer_specs import MAX_VOCABULARY
 from ..network import Network
 from .keras_graph import MASK_OPERATIONS
+from .keras_layers import CELLS
 from .keras_models import LAYERS, read_model
 
 ENDINGS = (".keras", ".h5", ".hdf5")
@@ -27,7 +27,6 @@ VALUES = ("__keras_tensor__", "__numpy__", "__tensor__", "DTypePolicy", "Policy"
 OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
 TRAINING = ("keras", "keras.initializers", "keras.regularizers", "keras.constraints")
 MAX_CONFIG = 1 << 26  # bytes
-SIZES = {"units": MAX_SIZE, "output_dim": MAX_SIZE, "input_dim": MAX_VOCABULARY}
 
 
 def load(model: Any) -> Network:
@@ -139,12 +138,21 @@ def _check(path: str, config: Any) -> None:
             raise InputError(
                 f"{path!r}: {shown(kind)} is to come from {shown(module)}, which is not Keras"
             )
-        for size, maximum in SIZES.items():
-            value = settings.get(size, 1)
-            if not isinstance(value, int) or not 1 <= value <= maximum:
-                raise ModelFileError(
-                    f"{path!r}: {size} of {shown(kind)} must be 1 to {maximum}, got {shown(value)}"
-                )
+        _check_sizes(path, kind, settings)
+
+
+def _check_sizes(path: str, kind: str, settings: dict[str, Any]) -> None:
+    """Refuse layers with more numbers than the file can hold, before room is made for them."""
+    sizes = [settings.get(size, 1) for size in ("units", "input_dim", "output_dim")]
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ModelFileError(f"{path!r}: {shown(kind)} has sizes that are none: {shown(sizes)}")
+    units, rows, columns = sizes
+    numbers = max(units**2 if kind in CELLS else units, rows * columns)
+    if numbers > os.path.getsize(path):
+        raise ModelFileError(
+            f"{path!r} is truncated: {shown(kind)} has {numbers} numbers or more, and the file "
+            f"{os.path.getsize(path)} bytes; copy or save it again"
+        )
 
 
 def _objects(value: Any, training: bool = False) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..checks import as_number, shown
 from ..errors import InputError
-from .keras_layers import CELLS, KerasLayer
+from .keras_layers import CELLS, KerasLayer, weights_of
 
 MASK_OPERATIONS = ("NotEqual", "Any")  # with which Keras 3 writes Masking and mask_zero down
 
@@ -47,7 +47,7 @@ def nodes_of(model: Any) -> list[Node]:
         return _graph(model)
     if kind in (*CELLS, "Bidirectional"):
         side = model.forward_layer if kind == "Bidirectional" else model
-        found = side.get_weights()
+        found = weights_of(side)
         shape = (None, None, found[0].shape[0] if found else 1)
         return _chain([model], shape, alone=True)
     if hasattr(model, "layers"):

@@ -6,7 +6,8 @@ so those of Keras 3, of Keras 2 and of ``tf.keras`` are read alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -27,6 +28,22 @@ ACTIVATIONS = {"GRU": ("tanh",), "LSTM": ("tanh",), "SimpleRNN": ("tanh", "relu"
 MODULES = ("keras", "tf_keras", "tensorflow")  # where Keras's own classes come from
 TRAINING_ONLY = ("_regularizer", "_constraint")
 HALF = ("float16", "bfloat16", "float8")
+
+
+def weights_of(layer: Any) -> list[Array]:
+    """``layer.get_weights()``, without what Keras has NumPy 2 say of its own variables."""
+    return _quietly(layer.get_weights)
+
+
+def _states_of(layer: Any) -> tuple[Array, ...]:
+    held = [part for part in getattr(layer, "states", None) or () if part is not None]
+    return tuple(_quietly(lambda: [part.numpy() for part in held]))
+
+
+def _quietly(read: Callable[[], list[Any]]) -> list[Array]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return [np.asarray(array) for array in read()]
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,7 @@ class KerasLayer:
         Raises:
             InputError: there are none yet, or others than Keras's own layer has.
         """
-        found = [np.asarray(array) for array in self.layer.get_weights()]
+        found = weights_of(self.layer)
         if not found:
             raise InputError(
                 f"{self} has no weights yet; build the model first, by an Input layer or by "
@@ -93,7 +110,7 @@ class KerasLayer:
                 "has weight_decay"
             )
         frozen = not getattr(self.layer, "trainable", True)
-        if frozen and self.kind != "Embedding" and self.layer.get_weights():
+        if frozen and self.kind != "Embedding" and weights_of(self.layer):
             notes.append(f"{self} is frozen in Keras (trainable=False), but learns in headgate")
         policy = self.config.get("dtype")
         if isinstance(policy, Mapping):
@@ -209,8 +226,7 @@ def _one_direction(item: KerasLayer, masked: bool, *, backwards: bool) -> Cell:
             f"{item} has weights of another layer: those of {weights.hidden_size} units of a "
             f"{weights.cell}; build it anew"
         )
-    held = getattr(item.layer, "states", None) if config.get("stateful") else None
-    states = tuple(part.numpy() for part in held or () if part is not None)
+    states = _states_of(item.layer) if config.get("stateful") else ()
     return Cell(kind, options, (weights,), every, states)
 
 
@@ -271,6 +287,11 @@ def set_weights(layer: Any, weights: Mapping[str, Any]) -> None:
     for side, suffix in zip(sides, suffixes, strict=True):
         parts = [arrays[f"{key}_l0{suffix}"] for key in CellWeights._fields]
         reset_after = bool(side.config.get("reset_after", True))
+        if not reset_after and len(parts[3]) == len(parts[0]):
+            raise InputError(
+                f"{side} has reset_after=False, whose candidate has one bias; bias_hh of "
+                f"{len(parts[3])} numbers is that of reset_after=True"
+            )
         prepared.append(_fitting(side, gate_layout.cell_weights(*parts, reset_after=reset_after)))
     for side, made in zip(sides, prepared, strict=True):
         side.layer.set_weights(made)
@@ -281,7 +302,7 @@ def _fitting(item: KerasLayer, weights: CellWeights) -> list[Array]:
     made = list(gate_layout.to_keras(weights))
     if not item.config.get("use_bias", True) and np.any(made.pop() != 0):
         raise InputError(f"{item} has use_bias=False, but the weights have biases; use True")
-    want = [tuple(array.shape) for array in item.layer.get_weights()]
+    want = [tuple(array.shape) for array in weights_of(item.layer)]
     if [array.shape for array in made] != want:
         raise InputError(
             f"{item} has weights of the shapes {want}, got {[array.shape for array in made]}; "
