@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import oracles
@@ -95,7 +96,7 @@ GRU = {
     "shape": [None, None, 1],
     "weights": [[[1, 0, 0], [0.5, 0, 1]], [[0, 1, 0]], [[0, 0, 0], [1, 1, 1]]],
 }
-DENSE = {"type": "dense", "activation": "", "shape": [None, None, 1], "weights": [[[2]], [0.5]]}
+DENSE = {"type": "dense", "activation": "", "shape": [None, None, 1], "weights": [[[2]], [-0.5]]}
 
 
 def written(tmp_path, data):
@@ -171,4 +172,20 @@ def test_a_path_without_a_file_is_said(tmp_path):
 def test_what_rtneural_lacks_is_said_and_nothing_is_written(tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         network(**options).to_rtneural(tmp_path / "model.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_graphs_and_scaling_are_refused(tmp_path):
+    scaled = replace(network().spec, scaling=hg.ScalingSpec("affine", shift=(0, 0), scale=(1, 1)))
+    gru = hg.GRU("gru", ("x",), hidden_size=3)
+    around = hg.NetworkSpec(
+        (hg.InputSpec("x", 2),),
+        (gru, hg.Concat("both", ("x", "gru")), hg.Dense("head", ("both",), size=1)),
+    )
+    for spec, message in (
+        (scaled, "RTNeural has no scaling, and this network has"),
+        (around, "layer 'both' reads x, gru; RTNeural's layers read the one before, here 'gru'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            hg.Network(spec).to_rtneural(tmp_path / "model.json")
     assert not list(tmp_path.iterdir())
