@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,10 +17,8 @@ from headgate.spec import (
     ACTIVATIONS,
     GRU,
     LSTM,
-    READOUTS,
     RNN,
     SCALINGS,
-    TASKS,
     Add,
     Attention,
     Concat,
@@ -35,61 +34,8 @@ from headgate.spec import (
     ScalingSpec,
 )
 
-sizes = st.integers(1, 300)
-rates = st.floats(0, 1, exclude_max=True)
-
-
-@st.composite
-def stacks(draw: st.DrawFn) -> NetworkSpec:
-    """Any network that the keywords can describe."""
-    cell = draw(st.sampled_from(["gru", "lstm", "rnn"]))
-    own = {"gru": {"reset_after": st.booleans()}, "rnn": {"nonlinearity": nonlinearities}}
-    layers = draw(st.integers(1, 4))
-    if layers > 1:
-        own[cell] = {**own.get(cell, {}), "dropout": rates, "residual": st.booleans()}
-    readout = draw(st.sampled_from(READOUTS))
-    if readout == "attention":
-        score = draw(st.sampled_from(["additive", "dot"]))
-        size = draw(st.none() | sizes) if score == "additive" else None
-        attention = {"attention": score, "attention_size": size}
-    else:
-        attention = {}
-    tokens = draw(st.booleans())
-    vocabulary = draw(sizes)
-    embedding = {
-        "vocabulary": vocabulary,
-        "embedding_size": draw(sizes),
-        "padding_index": draw(st.none() | st.integers(0, vocabulary - 1)),
-        "train_embedding": draw(st.booleans()),
-        "embedding_scale": draw(st.floats(0, 1e30)),
-        "token_columns": draw(sizes),
-    }
-    task = draw(st.sampled_from([t for t in TASKS if readout == "every" or t != "tagging"]))
-    dense = draw(st.lists(sizes, max_size=3))
-    activation = {"activation": draw(st.sampled_from(ACTIVATIONS))} if dense else {}
-    return NetworkSpec.stacked(
-        draw(st.none() | sizes if tokens else sizes),
-        draw(sizes),
-        draw(sizes) + 1,
-        cell=cell,
-        num_layers=layers,
-        bidirectional=draw(st.booleans()),
-        input_dropout=draw(rates),
-        recurrent_dropout=draw(rates),
-        layer_norm=draw(st.booleans()),
-        readout=readout,
-        head_dropout=draw(rates),
-        dense=dense,
-        task=task,
-        **activation,
-        **{name: draw(strategy) for name, strategy in own.get(cell, {}).items()},
-        **attention,
-        **(embedding if tokens else {}),
-    )
-
-
-nonlinearities = st.sampled_from(["tanh", "relu"])
-stacked = stacks()
+sizes, rates = st.integers(1, 300), strategies.rates
+stacked = strategies.stacked_specs(sizes)
 mlps = st.builds(
     NetworkSpec.mlp,
     sizes,

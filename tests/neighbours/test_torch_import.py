@@ -178,6 +178,29 @@ def test_two_directions_that_become_one(merge: Any) -> None:
     check(module, hg.Network.from_torch(module))
 
 
+def ends(out: Any) -> Any:
+    return torch.cat([out[:, -1, :6], out[:, 0, 6:]], 1)
+
+
+def test_dropout_keeps_the_directions_apart() -> None:
+    torch.manual_seed(0)
+    module = Model(
+        lambda m, x: m.fc(ends(m.drop(m.gru(x)[0]))),
+        gru=nn.GRU(4, 6, batch_first=True, bidirectional=True),
+        drop=nn.Dropout(0.2),
+        fc=nn.Linear(12, 2),
+    )
+    net = hg.Network.from_torch(module)
+    assert layers_of(net) == ["gru", "dropout", "last", "dense"]
+    check(module, net)
+
+
+def test_dropout_of_one_layer_drops_nothing() -> None:
+    with pytest.warns(UserWarning, match="dropout option adds dropout after all but last"):
+        layer = nn.GRU(4, 6, dropout=0.2)
+    check(layer, hg.Network.from_torch(layer), time_first=True)
+
+
 @pytest.mark.parametrize(
     "read", [lambda o, h: o[-1], lambda o, h: h, lambda o, h: o, lambda o, h: o.view(-1, 6)]
 )
