@@ -58,28 +58,43 @@ def behind_the_ends(case: features.Case) -> dict[str, np.ndarray]:
     return x
 
 
-def check(case: features.Case) -> None:
+def check(case: features.Case, *, double: bool = True) -> None:
     """Outputs, last states and every gradient of a network and its module."""
     spec, tensors, _, y, lengths, state, _, seed = case
-    net = oracles.network(spec, tensors, seed)
-    module = net.to_torch().double()
+    module = oracles.network(spec, tensors, seed).to_torch()
+    forward, gradient, floor = tolerances.TORCH_FLOAT64, tolerances.TORCH_FLOAT64, 1.0
+    inputs = (tensors_of(behind_the_ends(case)), None if state is None else tensors_of(state), y)
+    if double:
+        module.double()
+    else:  # on the engine where it is a GRU or an LSTM
+        forward, gradient = tolerances.FORWARD_UP_TO_256, tolerances.GRADIENT
+        floor = tolerances.DIFFERENCE_FLOOR
+        inputs = floats(inputs)
+    given, starts, targets = inputs
     outputs, after = reference.network_forward(spec, tensors, case.x, lengths, state)
-    given = tensors_of(behind_the_ends(case))
-    starts = tensors_of(state) if state is not None else None
     got, last = module(given, lengths=lengths, state=starts, return_state=True)
     ending = after[spec.recurrent()[0].name]
     for one, other in zip((got, *parts_of(last)), (outputs, *parts_of(ending)), strict=True):
-        oracles.assert_forward_close(one.detach().numpy(), other, tolerances.TORCH_FLOAT64)
+        oracles.assert_forward_close(one.detach().numpy(), other, forward)
     _, exact = reference.network_gradients(spec, tensors, case.x, y, "mse", lengths, state)
     mask = torch.ones(got.shape, dtype=torch.bool)
     if lengths is not None and got.ndim == 3:
         mask = (torch.arange(got.shape[1]) < torch.from_numpy(lengths)[:, None])[:, :, None]
         mask = mask.expand(got.shape)
-    nn.functional.mse_loss(got[mask], tensors_of(y)[mask]).backward()
+    nn.functional.mse_loss(got[mask], torch.as_tensor(targets).to(got.dtype)[mask]).backward()
     for name, parameter in module.named_parameters():
-        oracles.assert_gradient_close(
-            parameter.grad.numpy(), exact[name], name, tolerances.TORCH_FLOAT64, floor=1.0
-        )
+        grad = parameter.grad.numpy()
+        oracles.assert_gradient_close(grad, exact[name], name, gradient, floor=floor)
+
+
+def floats(value: Any) -> Any:
+    """Tensors of float64 as float32."""
+    if isinstance(value, dict):
+        return {name: floats(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(floats, value))
+    wide = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.float() if wide else value
 
 
 EACH_CELL = pytest.mark.parametrize("cell", list(features.CELLS))
@@ -89,6 +104,13 @@ EACH_CELL = pytest.mark.parametrize("cell", list(features.CELLS))
 def test_outputs_states_and_gradients_of_every_feature(cell: str) -> None:
     for k, name in enumerate(features.FEATURES):
         check(features.make_case(cell, [name], seed=k, n=5, t=4))
+
+
+@EACH_CELL
+def test_the_same_in_float32(cell: str) -> None:
+    for k, name in enumerate(name for name in features.FEATURES if name != "layer_norm"):
+        names = [name] if name == "every" else [name, "ragged"]
+        check(features.make_case(cell, names, seed=k, n=3, t=7, h=17), double=False)
 
 
 @EACH_CELL
