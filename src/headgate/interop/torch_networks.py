@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -135,7 +134,7 @@ class TorchNetwork(nn.Module):
         weights = [part.detach().cpu().numpy() for part in self._crf().parameters()]
         with evaluating(self):
             scores = self(x, lengths=lengths).cpu().numpy()
-        sizes = None if lengths is None else np.asarray(lengths)
+        sizes = None if lengths is None else torch.as_tensor(lengths).cpu().numpy()
         return torch.from_numpy(viterbi(scores, *weights, lengths=sizes))
 
     def crf_loss(self, scores: Tensor, classes: Tensor, *, lengths: Any = None) -> Tensor:
