@@ -45,6 +45,7 @@ def restore(model: Model) -> Model:
     for module in _modules(model):
         if type(module) in THEIRS and torch_paths.is_plain(module):
             module.__class__ = THEIRS[type(module)]
+            module.__dict__.pop("_plan", None)  # whose options PyTorch's class does not watch
     return model
 
 

@@ -20,6 +20,8 @@ from .. import kernels
 from . import torch_paths, torch_reference
 from .torch_reference import Masks, Weights
 
+MOST_LAYOUTS = 256  # that a module remembers
+
 # Names that are looked up in every call.
 _float32, _strided, _Parameter = torch.float32, torch.strided, nn.Parameter
 _is_compiling, _grad_enabled = torch.compiler.is_compiling, torch.is_grad_enabled
@@ -40,8 +42,7 @@ _keeps_graph: Callable[[], bool] = getattr(
 class Plan:
     """What a module's options make of all its calls: the engine's layers, names and shapes."""
 
-    def __init__(self, module: Any, options: tuple[Any, ...]) -> None:
-        self.options = options
+    def __init__(self, module: Any) -> None:
         self.lstm = isinstance(module, nn.LSTM)
         self.cell = torch_paths.cell(module)
         self.bidirectional, self.bias = module.bidirectional, module.bias
@@ -55,6 +56,7 @@ class Plan:
         )
         self.directions = 2 if module.bidirectional else 1
         self.states, self.outputs = self.layers * self.directions, self.hidden * self.directions
+        self.layouts: tuple[dict[Any, Layout], dict[Any, Layout]] = ({}, {})
         self.covered = not module.proj_size and 0 <= self.dropout < 1
         if not self.covered:
             return
@@ -89,23 +91,10 @@ def _shape(module: Any, name: str) -> tuple[int, ...]:
 
 
 def _plan(module: Any) -> Plan:
-    """The module's plan, made anew when an option has changed."""
-    own = module.__dict__
-    options = (
-        own["input_size"],
-        own["hidden_size"],
-        own["num_layers"],
-        own["bias"],
-        own["bidirectional"],
-        own["dropout"],
-        own["proj_size"],
-        module.reset_after,
-        module.recurrent_dropout,
-        module.layer_norm,
-    )
-    plan: Plan | None = own.get("_plan")
-    if plan is None or plan.options != options:
-        plan = own["_plan"] = Plan(module, options)
+    """The module's plan, made anew when an option was changed (``Recurrent.__setattr__``)."""
+    plan: Plan | None = module.__dict__.get("_plan")
+    if plan is None:
+        plan = module.__dict__["_plan"] = Plan(module)
     return plan
 
 
@@ -117,24 +106,20 @@ def release(module: Any) -> None:
 
 
 class Layout(NamedTuple):
-    """How a call's batch lies, and what comes out: places of time and batch among dimensions."""
+    """How a call's batch lies, and what comes out."""
 
-    time: int | None  # None: packed by time
-    batch: int | None  # None: rows by time, or one sequence
+    time: int  # the dimension whose stride leads from step to step
+    batch: int  # and from sequence to sequence; in rows that lie packed by time, from row to row
+    packed: bool
     steps: int
     sequences: int
     y_shape: tuple[int, ...]
     y_stride: tuple[int, ...]
     state_shape: tuple[int, ...]
+    state_stride: tuple[int, ...]
     sizes: Tensor | None = None
     order: Tensor | None = None
-
-    def strides(self, tensor: Tensor) -> tuple[int, int]:
-        """How far apart steps, and sequences, lie in a tensor of this layout."""
-        stride = tensor.stride()
-        if self.time is None:
-            return 0, stride[0]
-        return stride[self.time], 0 if self.batch is None else stride[self.batch]
+    places: tuple[int, int] = (0, 0)  # addresses of both
 
 
 class Call(NamedTuple):
@@ -159,16 +144,15 @@ def run(module: Any, input: Any, hx: Any) -> Any:
     plan = _plan(module)
     if not plan.covered:
         return None
-    own = module._parameters
-    parameters, addresses, learns = [], [], False
+    own, parameters, addresses, learns = module._parameters, [], [], False
     for name, shape in plan.parameters:
         w = own.get(name)
         if (
             type(w) is not _Parameter
             or w.dtype is not _float32
             or not w.is_cpu
-            or w.shape != shape
             or not w.is_contiguous()
+            or w.shape != shape
         ):
             return None
         parameters.append(w)
@@ -181,19 +165,19 @@ def run(module: Any, input: Any, hx: Any) -> Any:
     layout = _packed(plan, input) if packed else _layout(plan, x, module.batch_first)
     if layout is None:
         return None
-    state = _state(plan, layout, hx)
-    if state is None:
-        return None
+    h0 = c0 = None
+    if hx is not None:
+        state = _state(plan, layout, hx)
+        if state is None:
+            return None
+        h0, c0 = state
+        learns = learns or h0.requires_grad or (c0 is not None and c0.requires_grad)
     if x.stride()[-1] != 1 and plan.inputs != 1:
         x = x.contiguous()
-    h0, c0 = state
     drop = plan.drops and module.training
     seed = int(_empty((), dtype=torch.int64).random_()) if drop else 0
     call = Call(plan, layout, addresses, drop, seed)
-    learns = learns or x.requires_grad
-    if h0 is not None:
-        learns = learns or h0.requires_grad or (c0 is not None and c0.requires_grad)
-    if learns and _grad_enabled():
+    if (learns or x.requires_grad) and _grad_enabled():
         result = _apply(call, x, h0, c0, *parameters)
     else:
         result, _ = _forward(call, x, h0, c0, False)
@@ -217,23 +201,26 @@ def _readable(tensor: Any) -> bool:
 
 def _layout(plan: Plan, x: Tensor, batch_first: bool) -> Layout | None:
     """Of a tensor; None where it fits no call, or an empty one."""
-    shape, width, hidden = x.shape, plan.outputs, plan.hidden
-    if len(shape) == 3:
-        if batch_first:
-            n, t, inputs = shape
-            if inputs == plan.inputs and n and t:
-                y, stride = (n, t, width), (width, n * width, 1)
-                return Layout(1, 0, t, n, y, stride, (plan.states, n, hidden))
-        else:
-            t, n, inputs = shape
-            if inputs == plan.inputs and n and t:
-                y, stride = (t, n, width), (n * width, width, 1)
-                return Layout(0, 1, t, n, y, stride, (plan.states, n, hidden))
-    elif len(shape) == 2:
-        t, inputs = shape
-        if inputs == plan.inputs and t:
-            return Layout(0, None, t, 1, (t, width), (width, 1), (plan.states, hidden))
-    return None
+    known, shape = plan.layouts[bool(batch_first)], x.shape
+    found: Layout | None = known.get(shape)
+    if found is not None:
+        return found
+    if len(shape) not in (2, 3) or shape[-1] != plan.inputs or not x.numel():
+        return None
+    width, hidden, states = plan.outputs, plan.hidden, plan.states
+    if len(shape) == 2:
+        y = (shape[0], width)
+        found = Layout(0, 0, False, shape[0], 1, y, (width, 1), (states, hidden), (hidden, 1))
+    else:
+        time, batch = (1, 0) if batch_first else (0, 1)
+        t, n = shape[time], shape[batch]
+        stride = (width, n * width, 1) if batch_first else (n * width, width, 1)
+        state, inner = (states, n, hidden), (n * hidden, hidden, 1)
+        found = Layout(time, batch, False, t, n, (*shape[:2], width), stride, state, inner)
+    if len(known) >= MOST_LAYOUTS:
+        known.clear()
+    known[shape] = found
+    return found
 
 
 def _packed(plan: Plan, batch: PackedSequence) -> Layout | None:
@@ -251,7 +238,7 @@ def _packed(plan: Plan, batch: PackedSequence) -> Layout | None:
             and tensor.is_contiguous()
         ):
             return None
-    n = int(sizes[0])
+    n, hidden, width = int(sizes[0]), plan.hidden, plan.outputs
     if order is not None and len(order) != n:
         return None
     places = (sizes.data_ptr(), 0 if order is None else order.data_ptr())
@@ -261,15 +248,12 @@ def _packed(plan: Plan, batch: PackedSequence) -> Layout | None:
         return None
     if rows != data.shape[0]:
         return None
-    y, stride = (rows, plan.outputs), (plan.outputs, 1)
-    states = (plan.states, n, plan.hidden)
-    return Layout(None, None, len(sizes), n, y, stride, states, sizes, order)
+    y, state, inner = (rows, width), (plan.states, n, hidden), (n * hidden, hidden, 1)
+    return Layout(0, 0, True, len(sizes), n, y, (width, 1), state, inner, sizes, order, places)
 
 
-def _state(plan: Plan, layout: Layout, hx: Any) -> tuple[Tensor | None, Tensor | None] | None:
+def _state(plan: Plan, layout: Layout, hx: Any) -> tuple[Tensor, Tensor | None] | None:
     """h0 and c0, contiguous; None where they do not fit the call."""
-    if hx is None:
-        return None, None
     if plan.lstm:
         if type(hx) not in (tuple, list) or len(hx) != 2:
             return None
@@ -283,31 +267,26 @@ def _state(plan: Plan, layout: Layout, hx: Any) -> tuple[Tensor | None, Tensor |
     return h0, parts[1].contiguous() if plan.lstm else None
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
 def _forward(
     call: Call, x: Tensor, h0: Tensor | None, c0: Tensor | None, keep: bool
 ) -> tuple[tuple[Tensor, ...], Any]:
     """Output and last states, and with ``keep`` what the backward pass needs."""
     plan, layout, parameters, drop, seed = call
     y = _empty_strided(layout.y_shape, layout.y_stride, dtype=_float32)
-    last = _empty(layout.state_shape, dtype=_float32)
+    last = _empty_strided(layout.state_shape, layout.state_stride, dtype=_float32)
     result: tuple[Tensor, ...] = (y, last)
     if plan.lstm:
-        result += (_empty(layout.state_shape, dtype=_float32),)
-    step, row = layout.strides(x)
+        result += (_empty_strided(layout.state_shape, layout.state_stride, dtype=_float32),)
+    stride = x.stride()
     tape = plan.stack.forward(
         x.data_ptr(),
-        step,
-        row,
+        stride[layout.time],
+        stride[layout.batch],
         layout.steps,
         layout.sequences,
-        _address(layout.sizes),
-        _address(layout.order),
-        _address(h0),
-        _address(c0),
+        *layout.places,
+        0 if h0 is None else h0.data_ptr(),
+        0 if c0 is None else c0.data_ptr(),
         y.data_ptr(),
         last.data_ptr(),
         result[2].data_ptr() if plan.lstm else 0,
@@ -348,49 +327,61 @@ class Passes(torch.autograd.Function):
         gradients = [
             _empty_like(w) if want else None for w, want in zip(saved[3:], wanted[4:], strict=True)
         ]
-        dy = _made_readable(dy)
-        dh = None if dh is None else _made_readable(dh).contiguous()
-        dc = None if dc is None else _made_readable(dc).contiguous()
+        addresses = [0 if g is None else g.data_ptr() for g in gradients]
+        dy, dh, dc = _made_readable(dy, False), _made_readable(dh, True), _made_readable(dc, True)
         dx = _like_input(layout, x) if wanted[1] else None
         dh0 = _empty_like(h0) if wanted[2] else None
         dc0 = _empty_like(c0) if wanted[3] else None
+        stride = x.stride()
+        dy_stride = (0, 0, 0) if dy is None else dy.stride()
         done = ctx.tape.backward(
             x.data_ptr(),
-            *layout.strides(x),
-            _address(dy),
-            *((0, 0) if dy is None else layout.strides(dy)),
-            _address(dh),
-            _address(dc),
-            _address(dx),
-            _address(dh0),
-            _address(dc0),
-            [0 if g is None else g.data_ptr() for g in gradients],
+            stride[layout.time],
+            stride[layout.batch],
+            0 if dy is None else dy.data_ptr(),
+            dy_stride[layout.time],
+            dy_stride[layout.batch],
+            0 if dh is None else dh.data_ptr(),
+            0 if dc is None else dc.data_ptr(),
+            0 if dx is None else dx.data_ptr(),
+            0 if dh0 is None else dh0.data_ptr(),
+            0 if dc0 is None else dc0.data_ptr(),
+            addresses,
             _threads(),
         )
         if not done:
-            raise RuntimeError("this pass was already freed; use retain_graph=True")
+            raise RuntimeError(
+                "Trying to backward through the graph a second time: this pass was freed. Specify "
+                "retain_graph=True the first time"
+            )
         if not _keeps_graph():
             ctx.tape.release()
         return (None, dx, dh0, dc0, *gradients)
 
 
-# Without the Python wrapper around it, which looks for what an ordinary call has not.
+# Both without PyTorch's Python around them, which looks for what this node does not have.
 _apply = super(torch.autograd.Function, Passes).apply
+Passes._backward_cls.apply = Passes.backward
 
 
-def _made_readable(gradient: Any) -> Any:
+def _made_readable(gradient: Any, whole: bool) -> Any:
+    """A gradient whose rows, or which as a whole, lies in memory as it stands."""
     if gradient is None:
         return None
-    gradient = gradient.resolve_neg()
-    width = gradient.shape[-1]
-    return gradient if width == 1 or gradient.stride()[-1] == 1 else gradient.contiguous()
+    if gradient.is_neg():
+        gradient = gradient.resolve_neg()
+    if gradient.is_contiguous():
+        return gradient
+    close = not whole and (gradient.stride()[-1] == 1 or gradient.shape[-1] == 1)
+    return gradient if close else gradient.contiguous()
 
 
 def _like_input(layout: Layout, x: Tensor) -> Tensor:
     """Room for dLoss/dx, whose rows follow each other in time as the engine writes them."""
-    if layout.time == 1:
-        return _empty((layout.steps, layout.sequences, x.shape[2]), dtype=_float32).transpose(0, 1)
-    return _empty(x.shape, dtype=_float32)
+    if layout.time == 0:
+        return _empty(x.shape, dtype=_float32)
+    i, n = x.shape[2], layout.sequences
+    return _empty_strided(x.shape, (i, n * i, 1), dtype=_float32)
 
 
 # -- gradients of gradients ------------------------------------------------------------------------
@@ -404,7 +395,7 @@ def _again(
 
     def composed(x: Tensor, *rest: Tensor | None) -> tuple[Tensor, ...]:
         (h0, c0), parameters = rest[:2], rest[2:]
-        if layout.time is None:
+        if layout.packed:
             sizes, rows = layout.sizes.tolist() if layout.sizes is not None else [], x
         else:
             sizes = [layout.sequences] * layout.steps
@@ -423,7 +414,7 @@ def _again(
             bidirectional=plan.bidirectional,
             masks=_masks(call, sizes) if call.drop else None,
         )
-        if layout.time is not None:
+        if not layout.packed:
             y = y.reshape(layout.steps, layout.sequences, plan.outputs)
             y = (y.transpose(0, 1) if layout.time == 1 else y).reshape(layout.y_shape)
         back = None if layout.order is None else torch.argsort(layout.order)
@@ -493,5 +484,5 @@ def _keep_dynamo_out() -> None:
             mark(function.__code__)
 
 
-_HELPERS = (_plan, _readable, _layout, _packed, _state, _address, _made_readable, Layout.strides)
+_HELPERS = (_plan, _readable, _layout, _packed, _state, _made_readable, _like_input)
 _keep_dynamo_out()

@@ -16,6 +16,14 @@ from torch import nn
 from ..errors import InputError
 from . import torch_autograd, torch_paths
 
+# What a plan of the engine's layers follows from.
+OPTIONS = frozenset(
+    (
+        *("input_size", "hidden_size", "num_layers", "bias", "bidirectional", "dropout"),
+        *("proj_size", "reset_after", "recurrent_dropout", "layer_norm"),
+    )
+)
+
 
 class Recurrent(nn.RNNBase):
     """What both modules add to PyTorch's: headgate's options, and the way to the engine."""
@@ -60,6 +68,11 @@ class Recurrent(nn.RNNBase):
         for name, parameter in self.named_parameters():
             if name.startswith("norm_"):
                 nn.init.ones_(parameter)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in OPTIONS:
+            self.__dict__.pop("_plan", None)
+        super().__setattr__(name, value)
 
     def train(self, mode: bool = True) -> Any:
         """PyTorch's; a module in evaluation gives back the memory in which it was trained."""
