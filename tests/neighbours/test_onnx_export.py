@@ -255,6 +255,21 @@ def test_a_graph_with_branches(ragged: bool) -> None:
         )
 
 
+@pytest.mark.parametrize("score", ["additive", "dot"])
+def test_what_stands_past_a_length_is_never_read(score: str) -> None:
+    """Zero times NaN is NaN: what no recurrent operator cleans away must be gone before."""
+    spec = hg.NetworkSpec(
+        (hg.InputSpec("x", 2),),
+        (hg.Dense("wide", ("x",), size=4), hg.Attention("attention", ("wide",), score=score)),
+    )
+    net, x = network(spec), np.random.default_rng(7).standard_normal((2, 5, 2)).astype(np.float32)
+    expected = net.predict(x, lengths=[5, 2])
+    x[1, 2:] = np.nan
+    model = network_model(spec, net.state_dict(), lengths=True)
+    got = run(model, {"x": x, "lengths": np.array([5, 2])})["y"]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerances.ONNX_BESIDE_PREDICT)
+
+
 @pytest.mark.parametrize("task", ["classification", "binary"])
 @pytest.mark.parametrize("readout", ["last", "every"])
 def test_the_output_is_what_predict_gives(task: str, readout: str) -> None:

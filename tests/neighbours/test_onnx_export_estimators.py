@@ -120,6 +120,7 @@ def test_a_sequence_regressor(tmp_path: Path, outputs: tuple[int, ...]) -> None:
 
 STEPS = 110
 LEVELS = (80, 95)
+SEASON = 5  # less than a horizon, so that differences add up on forecasts
 
 
 def one_series() -> np.ndarray:
@@ -146,8 +147,8 @@ def forecaster(options: dict[str, Any], treated: tuple[Any, ...]) -> hg.GRUForec
     values = one_series()
     model = hg.GRUForecaster(horizon=8, lookback=12, **options, **SMALL).fit(values)
     lines = Lines.of(values)
-    model.treatment_ = treatments.learn(lines, 12, method, shift, np.array([log]))
-    context = 12 if method == "difference" else 0
+    model.treatment_ = treatments.learn(lines, SEASON, method, shift, np.array([log]))
+    context = SEASON if method == "difference" else 0
     model.cut_ = dataclasses.replace(model.cut_, segment=segment, context=context, fewest=2)
     outputs = model.cut_.horizon * max(len(model.ensemble_.quantiles), 1)
     spec = hg.NetworkSpec.stacked(segment, 4, outputs)
@@ -196,6 +197,23 @@ def test_a_forecaster_goes_on_from_newer_values(tmp_path: Path, method: str) -> 
             close(ours, expected)
     with pytest.raises(Exception, match="Gather"):  # the runtime's own error
         run(fitted, tmp_path, {"values": values[None, -1:], "position": np.array([0])})
+
+
+def test_forecasts_of_what_was_never_below_zero_are_not(tmp_path: Path) -> None:
+    values = np.abs(np.random.default_rng(8).standard_normal((2, 60)))
+    values[1] -= 3
+    frame = pd.concat(
+        pd.DataFrame({"unique_id": f"s{k}", "ds": np.arange(60), "y": y})
+        for k, y in enumerate(values)
+    )
+    model = hg.GRUForecaster(horizon=6, lookback=8, **SMALL).fit(frame)
+    shaken(model.ensemble_.networks, scale=3.0)
+    feed = {"values": values, "series": np.arange(2), "position": np.zeros(2, np.int64)}
+    got = run(model, tmp_path, feed, level=LEVELS)
+    for ours, expected in columns(got, model.predict(level=LEVELS)):
+        close(ours, expected)
+    assert (got["lo_95"][0] == 0).any()
+    assert (got["lo_95"][1] < 0).all()
 
 
 def panel() -> Any:
