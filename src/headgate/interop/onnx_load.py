@@ -23,6 +23,7 @@ from .onnx_load_file import RECURRENT, Graph, GraphInput, parse, read_graph
 from .onnx_load_layers import Run
 from .onnx_load_network import Draft, draft
 from .onnx_load_outputs import Output, choose
+from .onnx_load_own import own_network
 from .onnx_load_traces import Book, Read, Traced
 
 Array = npt.NDArray[Any]
@@ -75,9 +76,12 @@ def load(
     who = "the model"
     try:
         proto, folder, who = parse(model)
+        own = None if output or given else own_network(proto, folder)
+        if own is not None:
+            return own
         graph = read_graph(proto, folder, output, given)
         return _network(graph, verify)
-    except InputError:
+    except (InputError, HeadgateWarning):  # the latter where warnings are errors
         raise
     except ModelFileError as error:
         raise ModelFileError(f"{who} cannot be loaded: {error}") from error
@@ -140,22 +144,25 @@ def _trace(graph: Graph, size: tuple[int, int]) -> Traces:
     """One run; where it is not said which axis is time, the order that the layers fit."""
     best: tuple[int, ModelFileError] | None = None
     for form in FORMS:
+        run = None
         try:
             shapes = _shapes(graph, form, size)
-        except _OtherForm:
-            continue
-        book = Book(*shapes.size)
-        inputs = {name: _input(book, item, shapes) for name, item in graph.inputs.items()}
-        run = Run(graph, book, inputs)
-        try:
+            book = Book(*shapes.size)
+            inputs = {
+                name: _input(book, item, shapes, graph.tokens)
+                for name, item in graph.inputs.items()
+            }
+            run = Run(graph, book, inputs)
             values = run.through()
             reads, output, states = choose(book, values, graph.outputs)
             reads, task, log = _task(reads)
             return Traces(book, inputs, draft(book, reads, task), log, output, states)
+        except _OtherForm:
+            continue
         except (ModelFileError, InputError) as error:
-            reason = error if isinstance(error, ModelFileError) else ModelFileError(str(error))
-            if best is None or run.done > best[0]:  # who came further knows better
-                best = (run.done, reason)
+            done = -1 if run is None else run.done
+            if best is None or done > best[0]:  # who came further knows better
+                best = (done, ModelFileError(str(error)))
     if best is None:
         raise ModelFileError("its inputs have other axes than batch, time and features")
     raise best[1]
@@ -212,13 +219,14 @@ def _front(item: GraphInput, form: str) -> tuple[int | str | None, ...]:
     """The axes of a data input in front of its features."""
     axes = item.axes
     if axes is None:
-        axes = (None,) * (len(form) + (not item.integer))
+        axes = (None,) * (len(form) + (item.integer == ""))
     if len(axes) not in (len(form), len(form) + 1):
         raise _OtherForm
     return axes[: len(form)]
 
 
-def _input(book: Book, item: GraphInput, shapes: _Shapes) -> Traced:
+def _input(book: Book, item: GraphInput, shapes: _Shapes, tokens: int) -> Traced:
+    numbers = np.arange(tokens, dtype=item.integer) if item.integer else None
     if not item.data:
         if item.axes is None:
             raise ModelFileError(f"its input {shown(item.name)} has no shape")
@@ -228,9 +236,9 @@ def _input(book: Book, item: GraphInput, shapes: _Shapes) -> Traced:
             axis if isinstance(axis, int) else shapes.axes.get(axis or "", book.rows)
             for axis in item.axes
         ]
-        return Traced(book.loose(kind, item.name, sizes), item.integer)
+        return Traced(book.loose(kind, item.name, sizes), numbers)
     axes = item.axes
-    flat = len(axes) == len(shapes.form) if axes is not None else item.integer
+    flat = len(axes) == len(shapes.form) if axes is not None else bool(item.integer)
     width = 1 if flat or axes is None else axes[-1]
     if not isinstance(width, int) or (axes is None and not item.integer):
         raise ModelFileError(
@@ -243,4 +251,4 @@ def _input(book: Book, item: GraphInput, shapes: _Shapes) -> Traced:
         names = names.swapaxes(0, 1)
     if shapes.form == "T":
         names = names[0]
-    return Traced(names[..., 0] if flat else names, item.integer)
+    return Traced(names[..., 0] if flat else names, numbers)

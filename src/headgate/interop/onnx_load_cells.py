@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..checks import shown
 from ..gate_layout import CellWeights, from_onnx
+from .onnx_load_file import MIN_TOKENS
 from .onnx_load_glue import Node
 from .onnx_load_traces import Book, Names, Source, Traced
 
@@ -41,7 +42,7 @@ def recurrent(node: Node, book: Book, values: Sequence[Value], outputs: int) -> 
     hidden = weights[0].hidden_size
     if facts.pop("hidden_size") not in (None, hidden):
         raise node.refuse(f"has hidden_size other than that of its weights, {hidden}")
-    if not isinstance(x, Traced) or x.integer or x.names.ndim != 3:
+    if not isinstance(x, Traced) or x.numbers is not None or x.names.ndim != 3:
         raise node.refuse("reads something else than a sequence of float32 vectors")
     names = x.names if layout else x.names.swapaxes(0, 1)
     if names.shape[2] != weights[0].input_size:
@@ -163,7 +164,8 @@ def _padded(node: Node, book: Book, lengths: Value) -> bool:
         return False
     if isinstance(lengths, Traced):
         owners = book.owners_of(lengths.names)
-        if lengths.names.shape == (book.rows,) and [o.kind for o in owners] == ["lengths"]:
+        whole = lengths.names.shape == (book.rows,) and [o.kind for o in owners] == ["lengths"]
+        if whole and lengths.as_they_came(MIN_TOKENS):
             return True
         raise node.refuse("has sequence_lens that the graph computes, which has no counterpart")
     if lengths.shape == (book.rows,) and np.all(lengths == book.steps):

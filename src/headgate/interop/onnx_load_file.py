@@ -28,6 +28,7 @@ Array = npt.NDArray[Any]
 MAX_FILE = (1 << 31) - 1  # protobuf's own limit
 MAX_NODES = 20_000  # of a graph, its functions unfolded; recurrent models have tens to hundreds
 OPSETS = range(7, 27)
+MIN_TOKENS, MAX_TOKENS = 64, 1 << 24  # what whole numbers are followed up to
 RECURRENT = ("GRU", "LSTM", "RNN")
 
 # Types of constants: bytes of an element, and the field that holds them when raw_data does not.
@@ -46,7 +47,7 @@ _FIELDS = {
 }
 _GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 _FLOATS = (onnx.TensorProto.FLOAT,)
-_INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+_INTEGERS = {onnx.TensorProto.INT32: "int32", onnx.TensorProto.INT64: "int64"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class GraphInput:
 
     name: str
     axes: tuple[int | str | None, ...] | None
-    integer: bool
+    integer: str  # "int32", "int64", or "" for float32
     data: bool  # what the layers read, rather than an initial state or lengths
 
 
@@ -75,6 +76,16 @@ class Graph:
     given: dict[str, Array]
     opset: int
     folder: Path | None = field(default=None)
+
+    @property
+    def tokens(self) -> int:
+        """More tokens than any table has rows."""
+        tables = [node.input[0] for node in self.nodes if node.op_type == "Gather" and node.input]
+        rows = [int(self.tensors[name].dims[0]) for name in tables if self._is_table(name)]
+        return min(max([MIN_TOKENS, *rows]), MAX_TOKENS)
+
+    def _is_table(self, name: str) -> bool:
+        return name in self.tensors and len(self.tensors[name].dims) == 2
 
     def constant(self, name: str) -> Array:
         """The value of an initializer, or of what the caller passed for one."""
@@ -101,7 +112,7 @@ def parse(model: Any) -> tuple[Any, Path | None, str]:
             f"of type {type(model).__name__}"
         )
     path = Path(check_path(model)).expanduser()
-    _, content = read_regular(path, "the model file")
+    _, content = read_regular(path, repr(str(path)))
     return _decode(content), path.parent, repr(str(path))
 
 
@@ -361,7 +372,7 @@ def _graph_input(value: Any, data: bool) -> GraphInput:
     axes: tuple[int | str | None, ...] | None = None
     if kind.HasField("shape"):
         axes = tuple(_axis(who, axis) for axis in kind.shape.dim)
-    return GraphInput(value.name, axes, kind.elem_type in _INTEGERS, data)
+    return GraphInput(value.name, axes, _INTEGERS.get(kind.elem_type, ""), data)
 
 
 def _axis(who: str, axis: Any) -> int | str | None:

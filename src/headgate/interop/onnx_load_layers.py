@@ -91,6 +91,10 @@ class Run:
             rest = [_constant(node, value) for value in values[1:]]
             made = MOVES[node.op](node, self.book.spend, _array(values[0]), *rest)
             return [_like(values[0], made)]
+        if traced and all(value.numbers is not None for value in traced):
+            folded = self._numbers(node, values, traced[0])
+            if folded is not None:
+                return [folded]
         if not traced:
             folded = fold(node, self.book.spend, [_array(value) for value in values])
             if folded is not None:
@@ -105,7 +109,22 @@ class Run:
         if traced and len(traced) < len(parts):
             raise node.refuse("joins constants with what layers put out")
         made = concat(node, self.book.spend, [_array(part) for part in parts])
-        return Traced(made, traced[0].integer) if traced else made
+        return Traced(made, traced[0].numbers) if traced else made
+
+    def _numbers(self, node: Node, values: list[Value], first: Traced) -> Value:
+        """Arithmetic on the tokens themselves: what becomes of 0, 1, 2, ..."""
+        operands = []
+        for value in values:
+            if isinstance(value, Traced):
+                if not np.array_equal(value.names, first.names):
+                    return None
+                operands.append(_array(value.numbers))
+            elif value is None or value.size != 1:
+                return None
+            else:
+                operands.append(value.reshape(()))
+        made = fold(node, self.book.spend, operands)
+        return None if made is None else Traced(first.names, made)
 
     def _cast(self, node: Node, value: Value) -> Value:
         if not isinstance(value, Traced):
@@ -115,17 +134,19 @@ class Run:
         node.take("round_mode", "up")
         owners = self.book.owners_of(value.names)
         comes_in = all(owner.kind in ("data", "lengths") for owner in owners)
-        if to == np.float32 and not value.integer:
+        if value.numbers is not None:
+            return Traced(value.names, np.asarray(value.numbers, to))
+        if to == np.float32:
             return value
         if to in (np.int32, np.int64) and comes_in:  # tokens, which a caller passes as integers
-            return Traced(value.names, True)
+            return Traced(value.names, np.arange(self.graph.tokens))
         raise node.refuse(f"makes {to} of what a layer puts out; headgate computes in float32")
 
     # -- layers --------------------------------------------------------------------------------
 
     def rows(self, node: Node, value: Value) -> Rows:
         """What a layer that acts on every row of features reads."""
-        if not isinstance(value, Traced) or value.integer or not value.names.ndim:
+        if not isinstance(value, Traced) or value.numbers is not None or not value.names.ndim:
             raise node.refuse("reads something else than float32 features")
         rows = self.book.read_rows(value.names)
         if rows is None:
@@ -184,7 +205,7 @@ def _constant(node: Node, value: Value) -> Array | None:
 
 
 def _like(value: Value, made: Array) -> Value:
-    return Traced(made, value.integer) if isinstance(value, Traced) else made
+    return Traced(made, value.numbers) if isinstance(value, Traced) else made
 
 
 def _feature_vector(node: Node, value: Array, width: int) -> Array:
@@ -308,7 +329,7 @@ def _task(run: Run, node: Node, values: list[Value]) -> Traced:
 
 def _embedding(run: Run, node: Node, values: list[Value]) -> Traced:
     table, tokens = values
-    if isinstance(table, Traced) or not isinstance(tokens, Traced) or not tokens.integer:
+    if isinstance(table, Traced) or not isinstance(tokens, Traced) or tokens.numbers is None:
         raise node.refuse("picks by what layers put out, which has no counterpart here")
     if node.take("axis", 0) or _array(table).ndim != 2:
         raise node.refuse("looks tokens up in something else than the rows of a table")
@@ -316,6 +337,8 @@ def _embedding(run: Run, node: Node, values: list[Value]) -> Traced:
     if owner is None or owner.kind != "data" or owner.width != 1:
         raise node.refuse("looks up something else than the tokens that come in, one a step")
     table = float32(node, "its table", _array(table))
+    if not tokens.as_they_came(len(table)):
+        raise node.refuse("looks up something else than the tokens that come in: they are changed")
     n, t = run.book.places(tokens.names, owner)
     source = run.book.add("embedding", table.shape[1], [Read(owner, False)], table=table)
     run.book.spend((*tokens.names.shape, table.shape[1]))

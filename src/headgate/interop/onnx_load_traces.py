@@ -24,15 +24,24 @@ from ..errors import ModelFileError
 Names = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
 
-MAX_ELEMENTS = 1 << 26  # of all tensors that one run through a graph makes
+MAX_ELEMENTS = 1 << 25  # of all tensors that one run through a graph makes
 MAX_SOURCES = 1024
 
 
 class Traced(NamedTuple):
-    """A tensor of names, for floats or for integers."""
+    """A tensor of names, for features or for whole numbers that come in: tokens, lengths.
+
+    ``numbers``, of the latter: what has become of 0, 1, 2, ..., so that arithmetic that leaves
+    every token as it is (Keras counts negative ones from the end) can be seen through.
+    """
 
     names: Names
-    integer: bool = False
+    numbers: Array | None = None
+
+    def as_they_came(self, below: int) -> bool:
+        """Whether the whole numbers up to ``below`` are what came in."""
+        known = self.numbers
+        return known is not None and np.array_equal(known[:below], np.arange(below))
 
 
 class Read(NamedTuple):
