@@ -195,6 +195,15 @@ def test_dropout_keeps_the_directions_apart() -> None:
     check(module, net)
 
 
+def test_wrappers_of_modules_are_looked_through() -> None:
+    module = model(lambda m, x: m.fc2(m.fc(m.gru(x)[0][:, -1])))
+    plain = hg.Network.from_torch(module)
+    for wrapped in (torch.compile(module, backend="eager"), nn.DataParallel(module)):
+        net = hg.Network.from_torch(wrapped)
+        assert net.spec == plain.spec
+        assert np.array_equal(net.get_vector(), plain.get_vector())
+
+
 def test_dropout_of_one_layer_drops_nothing() -> None:
     with pytest.warns(UserWarning, match="dropout option adds dropout after all but last"):
         layer = nn.GRU(4, 6, dropout=0.2)

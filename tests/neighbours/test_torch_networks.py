@@ -24,6 +24,7 @@ from hypothesis import strategies as st  # noqa: E402
 from torch import nn  # noqa: E402
 
 import headgate as hg  # noqa: E402
+import headgate.torch  # noqa: E402
 from headgate import reference  # noqa: E402
 
 pytestmark = [
@@ -327,6 +328,12 @@ def test_it_trains() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 10
+
+
+def test_explain_tells_of_every_layer() -> None:
+    net = hg.Network(input_size=2, hidden_size=[3, 3], residual=True)
+    told = headgate.torch.explain(net.to_torch())
+    assert [(path.name, path.reason) for path in told] == [("gru", "")] * 2
 
 
 def test_making_a_module_draws_no_numbers_of_pytorch() -> None:

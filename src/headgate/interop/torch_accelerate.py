@@ -81,10 +81,11 @@ def explain(model: nn.Module) -> Paths:
         A tuple of :class:`Path` in the order of ``named_modules``, which prints as text.
     """
     found = []
-    for name, module in model.named_modules():
-        if isinstance(module, nn.RNNBase):
-            described = f"{type(module).__name__}({module.extra_repr()})"
-            found.append(Path(name, described, _reason(module)))
+    for name, parent in model.named_modules():
+        for module in getattr(parent, "singles", (parent,)):  # a ResidualStack's are no children
+            if isinstance(module, nn.RNNBase):
+                described = f"{type(module).__name__}({module.extra_repr()})"
+                found.append(Path(name, described, _reason(module)))
     return Paths(found)
 
 

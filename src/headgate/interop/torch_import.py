@@ -33,6 +33,9 @@ def from_torch(
     """See :meth:`headgate.Network.from_torch`."""
     if not isinstance(module, nn.Module):
         raise InputError(f"module must be a torch.nn.Module, got {type(module).__name__}")
+    module = getattr(module, "_orig_mod", module)  # what torch.compile was given
+    if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        module = module.module
     if task is not None:
         check_choice("task", task, TASKS)
     if spec is None and isinstance(module, TorchNetwork):
