@@ -92,9 +92,11 @@ def explain(model: nn.Module) -> Paths:
 def _reason(module: Any) -> str:
     if isinstance(module, (GRU, LSTM)):
         return torch_paths.reason(module) or ""
-    if type(module) in OURS and not module.proj_size:
-        return "it is torch.nn's module; headgate.torch.accelerate(model) switches it"
-    return f"headgate has no module in place of {type(module).__name__}"
+    if type(module) not in OURS:
+        return f"headgate has no {type(module).__name__}"
+    if module.proj_size:
+        return torch_paths.NO_PROJECTIONS
+    return "it is torch.nn's module; headgate.torch.accelerate(model) switches it"
 
 
 def _modules(model: Any) -> list[nn.Module]:

@@ -391,6 +391,10 @@ def _again(
     call: Call, saved: Sequence[Tensor | None], grads: Sequence[Tensor | None]
 ) -> tuple[Tensor | None, ...]:
     """The backward pass in PyTorch's operations, which can be differentiated."""
+    torch_paths.warn(
+        "LSTM" if call.plan.lstm else "GRU",
+        "gradients of gradients, or of several losses at once, are asked for",
+    )
     plan, layout = call.plan, call.layout
 
     def composed(x: Tensor, *rest: Tensor | None) -> tuple[Tensor, ...]:

@@ -23,6 +23,7 @@ from .torch_reference import State, Weights
 
 # Errors of wrong arguments. A subclass, such as that of exhausted memory, is passed on as it is.
 ARGUMENT_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, IndexError)
+NO_PROJECTIONS = "the engine has no projections (proj_size)"
 _said: set[tuple[str, str]] = set()  # (class, reason) of each warning so far
 
 
@@ -50,7 +51,7 @@ def other(module: Any, input: Any, hx: Any = None) -> Any:
             raise
         raise type(error)(f"{error}\n{_told(module, input, hx)}") from error
     if why:
-        warn(module, why)
+        warn(parent(module).__name__, why, plain=is_plain(module))
     return result
 
 
@@ -70,13 +71,15 @@ def parent(module: Any) -> Any:
     return nn.LSTM if isinstance(module, nn.LSTM) else nn.GRU
 
 
-def warn(module: Any, why: str) -> None:
-    """Say once for each class and reason that the engine was not used."""
-    name = parent(module).__name__
+def warn(name: str, why: str, *, plain: bool = False) -> None:
+    """Say once for each class, "GRU" or "LSTM", and reason that the engine was not used.
+
+    ``plain``: what ran is ``torch.nn``'s forward, not a composition of ours.
+    """
     if (name, why) in _said:
         return
     _said.add((name, why))
-    run = f"nn.{name}'s own code" if is_plain(module) else "plain PyTorch operations"
+    run = f"nn.{name}'s own code" if plain else "plain PyTorch operations"
     warnings.warn(
         f"headgate.torch.{name} ran {run} in place of headgate's engine: {why}. The results are "
         "the same, only slower; this is said once. headgate.torch.explain(model) tells what every "
@@ -110,7 +113,7 @@ def reason(module: Any, input: Any = None, hx: Any = None) -> str | None:
 
 def _reason_of_module(module: Any) -> str | None:
     if module.proj_size:
-        return "the engine has no projections (proj_size)"
+        return NO_PROJECTIONS
     if module.dropout >= 1 and module.num_layers > 1:
         return "the engine's dropout leaves something (dropout below 1)"
     for name in itertools.chain(*module._all_weights):
