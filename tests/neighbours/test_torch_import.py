@@ -166,6 +166,8 @@ def test_both_directions_ends() -> None:
         lambda out, h: h[-1],
         lambda out, h: out[:, -1, :6],
         lambda out, h: out.view(*out.shape[:2], 2, 6).sum(2).max(1).values,
+        lambda out, h: torch.tanh(h[-2].relu() + h[-1].relu()),
+        lambda out, h: (out[:, -1, :6].tanh() + out[:, -1, 6:].tanh()) / 2,
     ],
 )
 def test_two_directions_that_become_one(merge: Any) -> None:
@@ -468,6 +470,10 @@ KNOWN = f"; layers that have one are Embedding, GRU, LSTM, RNN, Linear, Dropout{
         (
             lambda: model(lambda m, x: m.fc2(m.fc(m.gru(x)[0][:, -1])) + 1e-3),
             "what it does behind 'fc2' is none of what",
+        ),
+        (
+            lambda: model(lambda m, x: m.fc2(m.fc(m.gru(x)[0])).softmax(-1), out=1),
+            "the module ends with a softmax of one output, which is always the same",
         ),
         (  # a batch taken for time
             lambda: model(lambda m, x: m.fc(m.gru(x)[0][:, -1]), batch_first=False),

@@ -48,8 +48,8 @@ class Unlike(Exception):
 class Change(NamedTuple):
     """``before`` on every element, then ``merge``, ``readout``, and ``after``.
 
-    ``readout`` "last" reads a reverse half at step 0, as ``h_n`` does; "raw last" reads all at the
-    last step. The former is merged behind the read-out.
+    ``readout`` "last" reads a reverse half at step 0, as ``h_n`` does, and what is read is merged;
+    "raw last" reads all at the last step.
     """
 
     before: str = "linear"
@@ -123,9 +123,9 @@ def changes(source: Source, *, first: bool, end: bool) -> Iterator[Change]:
             if (readout, merge) == ("raw last", "forward"):
                 continue  # which is what "last" reads
             yield Change("linear", merge, readout, after)
-            if readout == "mean":  # the only one for which the order counts
+            if readout == "mean" or merge in ("sum", "mean"):  # for which the order counts
                 for before in INSIDE[1:]:
-                    if not before == after == "relu":  # a mean of these is as it is
+                    if not before == after == "relu":  # sums of these are as they are
                         yield Change(before, merge, readout, after)
 
 

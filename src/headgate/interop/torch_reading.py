@@ -81,6 +81,10 @@ class Reader:
         for run in checks:
             _check(net, run, end, layout)
         found = TASK_OF.get(end, "regression")
+        if found == "classification" and spec.output_size == 1:
+            raise InputError(
+                f"the module ends with a {end} of one output, which is always the same"
+            )
         if end != "linear" and task not in (None, found):
             raise InputError(
                 f"the module ends with a {end}, so that the task is {found!r}; got task={task!r}"
@@ -159,18 +163,17 @@ class Reader:
 
     def _change(self, change: Change, source: Source) -> None:
         """Layers that do what happens between two layers."""
-        width = source.array.shape[-1]
+        width, readout = source.array.shape[-1], change.readout
+        if readout == "last":  # what is done to each element can as well be done behind it
+            self._append(specs.Last, self._name("readout"))
         if change.before != "linear":
             self._activation(change.before, width)
-        if change.merge and change.readout != "last":
+        if change.merge:
             self._matrix(change.merge, width)
-        if change.readout == "raw last" and not change.merge:
+        if change == Change(readout="raw last", after=change.after):
             self._matrix("steps", width)  # behind it Last reads the last step of both halves
-        if change.readout:
-            cls = specs.LAYERS[change.readout.removeprefix("raw ")]
-            self._append(cls, self._name("readout"))
-        if change.merge and change.readout == "last":
-            self._matrix(change.merge, width)
+        if readout not in ("", "last"):
+            self._append(specs.LAYERS[readout.removeprefix("raw ")], self._name("readout"))
         if change.after != "linear":
             self._activation(change.after, width // 2 if change.merge else width)
 
