@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -188,7 +189,19 @@ def fresh_dynamo() -> Iterator[None]:
 @pytest.mark.usefixtures("fresh_dynamo")
 def test_compiled_models_call_the_module_as_it_is(kind: str) -> None:
     """Dynamo breaks its graph at every GRU and LSTM, so what it calls there is an ordinary call."""
-    agree(pair(kind), lambda m: torch.compile(Net(m), backend="eager")(batch()), "")
+
+    def run(module: Any) -> Any:
+        module.zero_grad()
+        output = torch.compile(Net(module), backend="aot_eager")(batch())
+        output.sin().sum().backward()
+        return output, [p.grad.clone() for p in module.parameters()]
+
+    def in_place(module: Any) -> Any:
+        module.compile(backend="eager")
+        return module(batch())
+
+    agree(pair(kind), run, "")
+    agree(pair(kind), in_place, "")
 
 
 @kinds
@@ -355,6 +368,40 @@ def test_double_backward_of_what_torch_nn_lacks(options: dict[str, Any]) -> None
     assert_near(got, want)
 
 
+@pytest.mark.parametrize("kind", ["gru", "gru_before", "lstm"])
+@pytest.mark.parametrize("form", ["full", "batch_first", "unbatched", "packed"])
+def test_differentiable_gradients_are_the_engines_dropout_included(kind: str, form: str) -> None:
+    """The way back that can be differentiated repeats the engine's masks."""
+    cell, options = (ht.LSTM, {}) if kind == "lstm" else (ht.GRU, {"reset_after": kind == "gru"})
+    module = cell(
+        *(4, 6, 3),
+        batch_first=form == "batch_first",
+        bidirectional=True,
+        dropout=0.3,
+        recurrent_dropout=0.3,
+        **options,
+    )
+    x = batch(4, 4) if form == "unbatched" else batch(4, 3, 4)
+    state = state_of(module, *(() if form == "unbatched" else (4,) if module.batch_first else (3,)))
+    leaves = [t.requires_grad_() for t in (x, *tensors(state))] + list(module.parameters())
+    given = rnn_packed(x) if form == "packed" else x
+    results = []
+    for create_graph in (False, True):
+        torch.manual_seed(7)
+        outputs = tensors(module(given, state)[0])[:1] + tensors(module(given, state)[1])
+        loss = sum((k + 1) * t.sin().sum() for k, t in enumerate(outputs))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", hg.HeadgateWarning)
+            results.append(
+                torch.autograd.grad(loss, leaves, retain_graph=True, create_graph=create_graph)
+            )
+    assert_same([t.detach() for t in results[1]], results[0])
+
+
+def rnn_packed(x: Any) -> Any:
+    return pack_padded_sequence(x, [2, 4, 3], enforce_sorted=False)
+
+
 def test_double_backward_counts_an_argument_once_that_comes_from_another() -> None:
     theirs, ours = pair("GRU", 3, 3)
 
@@ -488,6 +535,15 @@ def test_accelerate_keeps_objects_and_restore_brings_back() -> None:
         ht.GRU,
     ]
     assert_same(shared(batch()), before)
+
+
+def test_restored_modules_know_nothing_of_headgate() -> None:
+    for module in (ht.GRU(4, 6), ht.accelerate(nn.LSTM(4, 6))):
+        module(batch())[0].sum().backward()
+        ht.restore(module)
+        assert b"headgate" not in pickle.dumps(module)
+        assert set(vars(module)) == set(vars(type(module)(4, 6)))
+        torch.jit.script(Net(module))
 
 
 def test_accelerate_of_a_module_itself_and_of_something_else() -> None:

@@ -16,6 +16,9 @@ Model = TypeVar("Model", bound=nn.Module)
 OURS = {nn.GRU: GRU, nn.LSTM: LSTM}
 THEIRS = {ours: theirs for theirs, ours in OURS.items()}
 
+# What ours keep beside PyTorch's attributes: a restored module pickles without headgate.
+OWN = ("_plan", "reset_after", "recurrent_dropout", "layer_norm")
+
 
 def accelerate(model: Model) -> Model:
     """Let every ``nn.GRU`` and ``nn.LSTM`` in a model run on headgate's engine, in place.
@@ -45,6 +48,8 @@ def restore(model: Model) -> Model:
     for module in _modules(model):
         if type(module) in THEIRS and torch_paths.is_plain(module):
             module.__class__ = THEIRS[type(module)]
+            for name in OWN:
+                module.__dict__.pop(name, None)
             module.__dict__.pop("_plan", None)  # whose options PyTorch's class does not watch
     return model
 
