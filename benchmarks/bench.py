@@ -35,6 +35,7 @@ from harness import (
     verify,
 )
 from live_section import live_steps
+from modules_section import torch_modules
 from shapes import (
     Bench,
     check_outputs,
@@ -260,6 +261,7 @@ SECTIONS: dict[str, Callable[[Bench], tuple[Any, bool]]] = {
     "variants": variants,
     "inference": inference_grid,
     "live": live_steps,
+    "modules": torch_modules,
     "text": training_on_text,
     "random": random_shapes,
 }
@@ -290,9 +292,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         type=names_of,
-        default=[name for name in NAMES if name != "random"],
+        default=[name for name in NAMES if name not in ("random", "modules")],
         metavar="NAME,...",
-        help=f"some of: {', '.join(NAMES)} (default: all but random)",
+        help=f"some of: {', '.join(NAMES)} (default: all but random and modules)",
     )
     parser.add_argument("--quick", action="store_true", help="fewer rounds, slow peers in part")
     parser.add_argument(

@@ -22,6 +22,7 @@ PEERS: dict[str, tuple[str, dict[str, str]]] = {
     "torch": ("peers.torch_peer", {}),
     "onnxruntime": ("peers.onnx_peer", {}),
     "openvino": ("peers.openvino_peer", {}),
+    "headgate-torch": ("peers.headgate_torch_peer", {}),
     "numpy": ("peers.numpy_peer", {}),
     "jax": ("peers.jax_peer", {}),
     "keras-tensorflow": ("peers.keras_peer", {"KERAS_BACKEND": "tensorflow"}),

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <new>
 #include <vector>
@@ -44,11 +45,10 @@ class AlignedFloats {
   // Throws NoMemory, and is then as it was.
   void assign(int64_t size) {
     const int64_t rounded = round_up(size, kAlignment);
-    try {
-      block_.reset(new float[static_cast<size_t>(rounded + kAlignment)]());
-    } catch (const std::bad_alloc&) {
-      throw NoMemory(static_cast<double>(size));
-    }
+    // Pages that nobody touches take no memory.
+    auto* block = static_cast<float*>(std::calloc(static_cast<size_t>(rounded + kAlignment), 4));
+    if (!block) throw NoMemory(static_cast<double>(size));
+    block_.reset(block);
     size_ = rounded;
     const auto address = reinterpret_cast<uintptr_t>(block_.get());
     data_ = block_.get() + (64 - address % 64) % 64 / sizeof(float);
@@ -58,7 +58,10 @@ class AlignedFloats {
   int64_t size() const { return size_; }
 
  private:
-  std::unique_ptr<float[]> block_;
+  struct Free {
+    void operator()(float* block) const { std::free(block); }
+  };
+  std::unique_ptr<float, Free> block_;
   float* data_ = nullptr;
   int64_t size_ = 0;
 };

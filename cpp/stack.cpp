@@ -10,8 +10,10 @@ using Layers = std::vector<std::unique_ptr<Layer>>;
 
 int64_t directions(const StackOptions& options) { return options.bidirectional ? 2 : 1; }
 
-// Layers without a workspace, and the parameters they have, one behind the other.
-Layers make_layers(const StackOptions& options, std::vector<Segment>* segments, int64_t* size) {
+// Layers without a workspace, and the parameters they have, one behind the other: those that the
+// caller has, and every one.
+Layers make_layers(const StackOptions& options, std::vector<Segment>* segments, int64_t* size,
+                   std::vector<Segment>* every = nullptr) {
   Layers layers;
   std::vector<Segment> all;
   int64_t offset = 0;
@@ -26,6 +28,7 @@ Layers make_layers(const StackOptions& options, std::vector<Segment>* segments, 
     if (segments && (options.bias || segment.name.compare(0, 4, "bias") != 0))
       segments->push_back(segment);
   if (size) *size = offset;
+  if (every) *every = std::move(all);
   return layers;
 }
 
@@ -120,7 +123,7 @@ class PackedStack {
 struct Stack::Workspace {
   Workspace(const StackOptions& o, const std::vector<Segment>& s, const Kernels& k, bool trains)
       : options(o), segments(s), kernels(k), training(trains) {
-    layers = make_layers(options, nullptr, &gradient_size);
+    layers = make_layers(options, nullptr, &gradient_size, &all);
     outputs.resize(layers.size());
     dropped.resize(layers.size());
     for (size_t l = 0; l + 1 < layers.size() && training && options.dropout > 0; ++l)
@@ -219,11 +222,12 @@ struct Stack::Workspace {
   }
 
   void backward(const Tape::Call& call);
-  void copy_gradients(size_t l, float* const* to);
+  std::vector<float*> pieces(size_t l, float* const* to) const;
   bool asks(size_t l, float* const* gradients) const;
 
   const StackOptions options;
   const std::vector<Segment>& segments;
+  std::vector<Segment> all;  // those of biases that the caller has not, too
   const Kernels& kernels;
   const bool training;
   int64_t gradient_size = 0, most_rows = 0, most_sequences = 0;
@@ -279,10 +283,16 @@ bool Stack::Workspace::asks(size_t l, float* const* wanted) const {
   return std::any_of(wanted + l * each, wanted + (l + 1) * each, [](float* g) { return g; });
 }
 
-void Stack::Workspace::copy_gradients(size_t l, float* const* to) {
-  const size_t each = segments.size() / layers.size();
-  for (size_t i = l * each; i < (l + 1) * each; ++i)
-    if (to[i]) std::memcpy(to[i], gradients + segments[i].offset, bytes(segments[i].size()));
+// Where the gradients of all parameters of layer l go; those that nobody asks for, into scratch.
+std::vector<float*> Stack::Workspace::pieces(size_t l, float* const* to) const {
+  std::vector<float*> found;
+  const size_t each = all.size() / layers.size(), asked = segments.size() / layers.size();
+  for (size_t i = l * each, k = l * asked; i < (l + 1) * each; ++i) {
+    const bool known = k < segments.size() && segments[k].offset == all[i].offset;
+    float* wanted = known ? to[k++] : nullptr;
+    found.push_back(wanted ? wanted : gradients + all[i].offset);
+  }
+  return found;
 }
 
 void Stack::Workspace::backward(const Tape::Call& call) {
@@ -314,6 +324,8 @@ void Stack::Workspace::backward(const Tape::Call& call) {
     }
   for (size_t l = top + 1; l-- > lowest;) {
     Pass run = pass(true, packed->parameters.data());
+    const std::vector<float*> to = pieces(l, call.gradients);
+    run.pieces = to.data();
     if (!asks(l, call.gradients)) run.gradients = nullptr;
     Io at = io(l);
     at.dy = const_cast<float*>(dy);  // read only: see Pass::keep_hidden_gradients
@@ -321,7 +333,6 @@ void Stack::Workspace::backward(const Tape::Call& call) {
     at.dx = l == 0 ? call.dx : l == lowest ? nullptr : dy == dx_below ? dy_copy : dx_below;
     at.dx_row = l == 0 ? options.inputs : 0;
     layers[l]->backward(run, at);
-    if (run.gradients) copy_gradients(l, call.gradients);
     if (l == lowest) break;
     if (drop && l - 1 < dropouts.size()) {
       Io between{};

@@ -9,6 +9,7 @@ loop, foreach, fused) a short trial finds quickest.
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
@@ -39,10 +40,13 @@ class TorchPeer(Peer):
 
         torch.set_num_threads(threads())
         self.torch, self.version = torch, torch.__version__
+        self.modules: dict[str, Any] = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
         self.jobs = {
             "sine": self.sine,
             "windows": self.windows,
             "step": self.step,
+            "rest": self.rest,
+            "one_step": self.one_step,
             "peak": self.peak,
             "inference": self.inference,
             "live": self.live,
@@ -51,12 +55,14 @@ class TorchPeer(Peer):
         }
         self.adam: dict[str, str] = {}
 
-    def model(self, weights: jobs.Weights, cell: str = "gru") -> tuple[Any, Any]:
+    def model(
+        self, weights: jobs.Weights, cell: str = "gru", options: dict[str, Any] | None = None
+    ) -> tuple[Any, Any]:
         """nn.GRU (or nn.LSTM) and nn.Linear with the given weights."""
         nn = self.torch.nn
         inputs = weights[f"{cell}.weight_ih_l0"].shape[1]
         hidden = weights[f"{cell}.weight_hh_l0"].shape[1]
-        gru = {"gru": nn.GRU, "lstm": nn.LSTM}[cell](inputs, hidden)
+        gru = self.modules[cell](inputs, hidden, **(options or {}))
         head = nn.Linear(hidden, 1) if "head.weight" in weights else None
         for prefix, module in ((cell, gru), ("head", head)):
             if module is not None:
@@ -179,9 +185,10 @@ class TorchPeer(Peer):
     ) -> Result:
         """Seconds of epochs of whole training steps, after one that warms up; Adam is fused."""
         torch, size = self.torch, jobs.as_shape(shape)
-        cell = (network or {}).get("cell", "gru")
+        options = dict(network or {})
+        cell = options.pop("cell", "gru")
         job, n = jobs.step_job(size), size[0]
-        rnn, head = self.model(jobs.step_weights(size, cell), cell)
+        rnn, head = self.model(jobs.step_weights(size, cell), cell, options)
         optimizer = self.optimizer(rnn, head, jobs.STEP_RATE, "fused")
         batches = [
             tuple(
@@ -208,6 +215,35 @@ class TorchPeer(Peer):
             "losses": losses[:2],
             "how": f"nn.{cell.upper()}, Adam (fused)",
         }
+
+    def rest(self, shape: Sequence[int], repeat: int = 1) -> Result:
+        """Seconds of what a training step has beside its GRU: the head, the loss and Adam."""
+        torch, size = self.torch, jobs.as_shape(shape)
+        states, y = torch.randn(size[1], size[0], size[3]), torch.randn(size[1], size[0], 1)
+        head = torch.nn.Linear(size[3], 1)
+        optimizer = torch.optim.Adam(head.parameters(), fused=True)
+        updates = jobs.updates_per_epoch(size)
+
+        def epoch() -> None:
+            for _ in range(updates):
+                loss = torch.nn.functional.mse_loss(head(states), y)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+
+        epoch()
+        return {"seconds": [stopwatch(epoch)[0] for _ in range(repeat)], "losses": []}
+
+    def one_step(self, shape: Sequence[int], repeat: int = 1) -> Result:
+        """Seconds of one call without gradients."""
+        torch, size = self.torch, jobs.as_shape(shape)
+        weights, x = jobs.inference_case(size)
+        gru, _ = self.model(weights)
+        x = torch.from_numpy(x).transpose(0, 1).contiguous()
+        with torch.no_grad():
+            outputs = gru(x)[0].transpose(0, 1).numpy()
+            seconds = [statistics.median(time_calls(lambda: gru(x), 0.05)) for _ in range(repeat)]
+        return {"seconds": seconds, "max_error": jobs.inference_error(outputs, size)}
 
     def peak(self) -> Result:
         torch = self.torch

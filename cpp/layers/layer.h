@@ -55,8 +55,10 @@ struct Pass {
   const float* parameters;
   float* gradients;  // training: every layer writes its own segments whole; null: nobody asks
   bool keep;  // values within layers stay after forward(), for backward() or view(): needs room
-  bool keep_hidden_gradients;  // recurrent layers leave dLoss/dh of every step in dy
-  bool clear_tables = false;   // backward finds the gradients of tables (Layer::table) zero
+  bool keep_hidden_gradients;      // recurrent layers leave dLoss/dh of every step in dy
+  bool clear_tables = false;       // backward finds the gradients of tables (Layer::table) zero
+  float* const* pieces = nullptr;  // of a layer in a Stack: where each of its segments' gradients
+                                   // goes, whatever `gradients` says
 };
 
 // What a layer reads and writes: [count, width padded to lanes] each.

@@ -35,6 +35,11 @@ int64_t near_rows(int64_t sequences, int64_t width) {
   return std::max(kNearFloats / width / sequences, int64_t{1}) * sequences;
 }
 
+// Where the gradients of one direction's parameters go.
+struct Gradients {
+  float *weight_ih, *weight_hh, *bias_ih, *bias_hh, *norm_ih, *norm_hh;
+};
+
 // One direction: where its parameters begin, and its part of the workspace.
 struct Direction {
   int64_t weight_ih, weight_hh, bias_ih, bias_hh, norm_ih, norm_hh;
@@ -422,33 +427,50 @@ class Recurrent final : public Layer {
     return io.x_row ? io.x_row : padded(k, inputs_);
   }
 
+  Gradients gradients_of(const Pass& pass, const Direction& d) const {
+    float* g = pass.gradients;
+    if (!pass.pieces)
+      return {g + d.weight_ih, g + d.weight_hh, g + d.bias_ih,
+              g + d.bias_hh,   g + d.norm_ih,   g + d.norm_hh};
+    const int64_t each = options_.layer_norm ? 6 : 4;  // in the order of describe()
+    float* const* piece = pass.pieces + (&d == directions_.data() ? 0 : each);
+    const bool norm = options_.layer_norm;
+    return {piece[0],
+            piece[1],
+            piece[2],
+            piece[3],
+            norm ? piece[4] : nullptr,
+            norm ? piece[5] : nullptr};
+  }
+
   void bias_gradients(const Pass& pass, const Io& io, const Direction& d) {
     const Kernels& k = pass.k;
     const int64_t h = hidden_, all = gates_ * hp_;
-    float* g = pass.gradients;
+    const Gradients g = gradients_of(pass, d);
     parallel_for(h, 4 * k.lanes, kSumCost * static_cast<double>(io.count * all),
                  [&](int64_t begin, int64_t end) {
                    for (int64_t gate = 0; gate < gates_; ++gate)
                      k.column_sums(d.gates + gate * hp_ + begin, io.count, end - begin, all,
-                                   g + d.bias_ih + gate * h + begin);
+                                   g.bias_ih + gate * h + begin);
                  });
     // The candidate's part of reset_after meets r, so it has a gradient of its own, in `inner`.
     const bool apart = cell_ == Cell::gru, before = cell_ == Cell::gru_before;
-    std::memcpy(g + d.bias_hh, g + d.bias_ih, bytes((apart || before ? 2 : gates_) * h));
-    if (apart) k.column_sums(d.inner, io.count, h, hp_, g + d.bias_hh + 2 * h);
+    std::memcpy(g.bias_hh, g.bias_ih, bytes((apart || before ? 2 : gates_) * h));
+    if (apart) k.column_sums(d.inner, io.count, h, hp_, g.bias_hh + 2 * h);
   }
 
   // Gains, and then in place of what the input projections got the gradients of the raw ones.
   void normed_gradients(const Pass& pass, const Io& io, const Direction& d) {
     const Kernels& k = pass.k;
     const int64_t h = hidden_, all = gates_ * hp_;
-    float* g = pass.gradients;
-    for (int64_t gate = 0; gate < gates_ && g; ++gate) {
+    const bool wanted = pass.gradients != nullptr;
+    const Gradients g = wanted ? gradients_of(pass, d) : Gradients{};
+    for (int64_t gate = 0; gate < gates_ && wanted; ++gate) {
       const bool inner = cell_ == Cell::gru && gate == 2;
       k.column_dots(inner ? d.inner : d.gates + gate * hp_, inner ? hp_ : all,
-                    d.normed + gate * hp_, all, io.count, h, g + d.norm_hh + gate * h);
+                    d.normed + gate * hp_, all, io.count, h, g.norm_hh + gate * h);
       k.column_dots(d.gates + gate * hp_, all, d.normed_in + gate * hp_, all, io.count, h,
-                    g + d.norm_ih + gate * h);
+                    g.norm_ih + gate * h);
     }
     const NormArgs args{gates_, h, hp_, d.gain_in, d.normed_in, d.scale_in};
     parallel_for(
@@ -460,16 +482,16 @@ class Recurrent final : public Layer {
     const Kernels& k = pass.k;
     const int64_t h = hidden_, all = gates_ * hp_, x_row = row_of_x(k, io);
     const bool apart = cell_ == Cell::gru, before = cell_ == Cell::gru_before;
-    float* g = pass.gradients;
+    const Gradients g = gradients_of(pass, d);
     // d(U seen): [rows, G, padded], the candidate's maybe in `inner`
     const float* hidden = options_.layer_norm ? d.raw : d.gates;
     weight_gradient(pass, {d.gates, all, gates_, h, hp_, io.x, x_row, inputs_, io.count,
-                           g + d.weight_ih, d.transposed});
+                           g.weight_ih, d.transposed});
     const float* seen = seen_before(pass, d);
     const bool candidate = before || (apart && !options_.layer_norm);
     weight_gradient(pass, {hidden, all, gates_ - candidate, h, hp_, seen, hp_, h, io.count,
-                           g + d.weight_hh, d.transposed});
-    float* last = g + d.weight_hh + 2 * h * h;
+                           g.weight_hh, d.transposed});
+    float* last = g.weight_hh + 2 * h * h;
     if (before)  // against r * h
       weight_gradient(
           pass, {hidden + 2 * hp_, all, 1, h, hp_, d.inner, hp_, h, io.count, last, d.transposed});

@@ -21,6 +21,9 @@ from . import torch_paths, torch_reference
 from .torch_reference import Masks, Weights
 
 MOST_LAYOUTS = 256  # that a module remembers
+# A pass of so few rows through so many parameters does little else than read them. PyTorch reads
+# them once; the engine looks first whether they changed, since a write through .data tells nobody.
+HEAVY, FEW_ROWS = 1 << 20, 2
 
 # Names that are looked up in every call.
 _float32, _strided, _Parameter = torch.float32, torch.strided, nn.Parameter
@@ -56,6 +59,8 @@ class Plan:
         )
         self.directions = 2 if module.bidirectional else 1
         self.states, self.outputs = self.layers * self.directions, self.hidden * self.directions
+        size = sum(w.numel() for w in module._flat_weights)
+        self.heavy = size >= HEAVY and torch_paths.is_plain(module)
         self.layouts: tuple[dict[Any, Layout], dict[Any, Layout]] = ({}, {})
         self.covered = not module.proj_size and 0 <= self.dropout < 1
         if not self.covered:
@@ -172,12 +177,15 @@ def run(module: Any, input: Any, hx: Any) -> Any:
             return None
         h0, c0 = state
         learns = learns or h0.requires_grad or (c0 is not None and c0.requires_grad)
+    tracked = (learns or x.requires_grad) and _grad_enabled()
+    if plan.heavy and layout.steps * layout.sequences <= (1 if tracked else FEW_ROWS):
+        return torch_paths.parent(module).forward(module, input, hx)
     if x.stride()[-1] != 1 and plan.inputs != 1:
         x = x.contiguous()
     drop = plan.drops and module.training
     seed = int(_empty((), dtype=torch.int64).random_()) if drop else 0
     call = Call(plan, layout, addresses, drop, seed)
-    if (learns or x.requires_grad) and _grad_enabled():
+    if tracked:
         result = _apply(call, x, h0, c0, *parameters)
     else:
         result, _ = _forward(call, x, h0, c0, False)
