@@ -348,6 +348,7 @@ def test_checkpoints(reentrant: bool) -> None:
     assert torch.equal(x.grad, want)
 
 
+@pytest.mark.filterwarnings("ignore::headgate.HeadgateWarning")  # said once, of PyTorch's way
 def test_gradients_of_gradients_have_the_same_masks() -> None:
     gru = ht.GRU(3, 4, num_layers=2, dropout=0.5, recurrent_dropout=0.3, bidirectional=True)
     x = pack_sequence([torch.randn(t, 3) for t in (2, 5, 3)], enforce_sorted=False)

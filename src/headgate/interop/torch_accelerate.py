@@ -50,7 +50,6 @@ def restore(model: Model) -> Model:
             module.__class__ = THEIRS[type(module)]
             for name in OWN:
                 module.__dict__.pop(name, None)
-            module.__dict__.pop("_plan", None)  # whose options PyTorch's class does not watch
     return model
 
 
