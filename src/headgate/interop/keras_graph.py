@@ -87,7 +87,12 @@ def _input_shape(model: Any) -> tuple[Any, ...]:
             f"model {model.name!r} has no weights yet; build it first, by an Input layer or by "
             "calling it on data"
         )
-    shape = model.input_shape
+    first = model.get_config()["layers"][0]["config"]  # of the Input layer, where there is one
+    shape = getattr(model, "input_shape", None) or first.get("batch_shape")
+    if not shape:
+        raise InputError(
+            f"model {model.name!r} does not say what it reads; begin it with keras.Input((None, I))"
+        )
     return tuple(shape)
 
 
@@ -121,8 +126,7 @@ def _graph(model: Any) -> list[Node]:
                 f"{name!r} ({kind}), an operation and no layer, has no counterpart in headgate; of "
                 "a recurrent layer's steps return_sequences=False gives the last"
             )
-    position = [node.name for node in nodes].index(outputs[0])
-    return [*nodes[:position], *nodes[position + 1 :], nodes[position]]
+    return nodes
 
 
 def _mask(args: list[Any], masks: dict[str, tuple[str, float]]) -> tuple[str, float]:
