@@ -152,7 +152,7 @@ $(1)/.headgate: $(1)/.packages $(BUILT)
 endef
 $(eval $(call environment,.venv,,,))
 $(eval $(call environment,.venv-test,[test$(COMMA)lint],,$(MEALPY)))
-$(eval $(call environment,.venv-neighbours,[test$(COMMA)torch$(COMMA)onnx$(COMMA)keras],$(TORCH) onnxruntime expecttest,))
+$(eval $(call environment,.venv-neighbours,[test$(COMMA)torch$(COMMA)onnx$(COMMA)keras],$(TORCH) onnxruntime onnxscript expecttest,))
 $(eval $(call environment,.venv-bench,,$(TORCH) onnxruntime onnx openvino,))
 $(eval $(call environment,.venv-sanitize,[test],,))
 $(foreach folder,.venv .venv-test .venv-neighbours .venv-bench,$(eval $(call installed,$(folder))))

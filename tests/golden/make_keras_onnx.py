@@ -1,29 +1,31 @@
 """Writes keras_onnx.npz: small Keras models as tf2onnx writes them, and what Keras predicts.
 
-    pip install tensorflow==2.21.0 tf_keras==2.21.0 tf2onnx==1.17.0
+    pip install tensorflow==2.21.0 keras==3.15.1 tf_keras==2.21.0 tf2onnx==1.17.0
     python tests/golden/make_keras_onnx.py
 
-Keras 2 (tf_keras), since tf2onnx writes Keras 3's GRU and SimpleRNN as a Loop, its LSTM as LSTM.
+Both of Keras 3 and of Keras 2 (tf_keras), since tf2onnx writes the former's GRU as a Loop, the
+latter's as a GRU; LSTM as LSTM and SimpleRNN as a Loop for both.
 
 Names: NAME.model (the .onnx file's bytes), NAME.x (what goes in), NAME.y (what Keras puts out).
 """
 
 import os
 
+os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 import tf2onnx
-import tf_keras as keras
+import tf_keras
 
 HERE = Path(__file__).resolve().parent
-layers = keras.layers
 
 
-def models():
+def models(layers):
     """Name, layers, and the shape of the input: features, or None for tokens."""
     yield "gru", [layers.GRU(4), layers.Dense(2)], 3
     yield "gru_before", [layers.GRU(4, reset_after=False, return_sequences=True)], 3
@@ -50,11 +52,16 @@ def models():
 def main() -> None:
     arrays = {"tensorflow_version": tf.__version__, "tf2onnx_version": tf2onnx.__version__}
     rng = np.random.default_rng(0)
-    for name, parts, features in models():
-        keras.utils.set_random_seed(1)
+    cases = [
+        (f"{prefix}.{name}", home, parts, features)
+        for prefix, home in (("keras3", keras), ("keras2", tf_keras))
+        for name, parts, features in models(home.layers)
+    ]
+    for name, home, parts, features in cases:
+        home.utils.set_random_seed(1)
         shape = (None,) if features is None else (None, features)
         kind = tf.int32 if features is None else tf.float32
-        model = keras.Sequential([keras.Input(shape, dtype=kind.name), *parts])
+        model = home.Sequential([home.Input(shape, dtype=kind.name), *parts])
         for weight in model.weights:  # biases too
             weight.assign(rng.normal(0, 0.5, weight.shape))
         x = rng.integers(0, 7, (3, 6)) if features is None else rng.normal(size=(3, 6, features))

@@ -87,11 +87,52 @@ def refused(proto: Any, *words: str, **options: Any) -> None:
 # -- as exporters write them ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["gru", "gru_stack", "lstm", "both_ways", "tokens", "mean"])
-def test_keras_by_tf2onnx(name: str) -> None:
+KERAS = ("gru", "gru_before", "gru_stack", "lstm", "both_ways", "tokens", "rnn", "mean")
+
+
+@pytest.mark.parametrize("keras", ["keras2", "keras3"])
+@pytest.mark.parametrize("name", KERAS)
+def test_keras_by_tf2onnx(keras: str, name: str) -> None:
+    """Of Keras 3 GRUs are Loops, of both SimpleRNN and the GRU with the reset gate before."""
     golden = np.load(GOLDEN)
+    name = f"{keras}.{name}"
     net = hg.onnx.load(golden[f"{name}.model"].tobytes())
     np.testing.assert_allclose(net.predict(golden[f"{name}.x"]), golden[f"{name}.y"], atol=FORWARD)
+
+
+def keras_loop(name: str = "gru") -> tuple[Any, Any]:
+    """A Keras 3 model and the body of its loop."""
+    proto = onnx.load_from_string(np.load(GOLDEN)[f"keras3.{name}.model"].tobytes())
+    (loop,) = (node for node in proto.graph.node if node.op_type == "Loop")
+    return proto, next(part.g for part in loop.attribute if part.name == "body")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("Tanh", "Elu", ("Elu node", "inside a loop")),
+        ("Tanh", "Relu", ("neither cell",)),
+        ("Sigmoid", "Tanh", ("neither cell",)),
+        ("Sub", "Add", ("Loop node",)),
+    ],
+)
+def test_loops_of_other_cells_are_refused(before: str, after: str, words: Any) -> None:
+    proto, body = keras_loop()
+    for node in body.node:
+        if node.op_type == before:
+            node.op_type = after
+    refused(proto, *words)
+
+
+def test_a_loop_that_takes_other_steps_is_refused() -> None:
+    proto, body = keras_loop()
+    (step,) = (tensor for tensor in body.initializer if tensor.name.endswith("add/y:0"))
+    step.CopyFrom(numpy_helper.from_array(np.array(2, np.int32), step.name))
+    refused(proto, "Loop node")
+    proto, body = keras_loop("gru_before")
+    add = next(node for node in body.node if node.op_type == "Mul")
+    add.input[1] = add.input[0]
+    refused(proto, "Loop node")
 
 
 def torch_module(cell: str, batch_first: bool, layers: int, both: bool, how: str) -> Any:
@@ -133,8 +174,11 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("dynamo", [False, True])
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    ("case", "dynamo"),
+    [*((case, False) for case in CASES), *((CASES[k], True) for k in (1, 2, 4, 7))],
+    ids=str,
+)
 def test_pytorch(case: Any, dynamo: bool) -> None:
     torch = pytest.importorskip("torch")
     if dynamo and importlib.util.find_spec("onnxscript") is None:
@@ -339,11 +383,11 @@ def test_operators_without_a_counterpart(nodes: Any, words: Any) -> None:
     refused(model([recurrent(outputs=["h"]), *nodes], constants), *words)
 
 
-def test_a_reversed_sequence_is_refused() -> None:
+def test_a_reversed_sequence_on_its_own_is_refused() -> None:
     constants = {**weights(), "a": np.array([-1]), "b": np.array([-(1 << 40)]), "z": np.array([0])}
     flip = helper.make_node("Slice", ["x", "a", "b", "z", "a"], ["turned"])
     node = helper.make_node("GRU", ["turned", "W", "R", "B"], ["y"], "cell", hidden_size=H)
-    refused(model([flip, node], constants), "GRU node 'cell'", "in order")
+    refused(model([flip, node], constants), "GRU node 'cell'", "reverse")
 
 
 # -- what becomes of which part -------------------------------------------------------------------
@@ -614,7 +658,8 @@ def exploding(proto: Any) -> None:
         (recursive, ("calls itself",)),
         (exploding, ("unfold into",)),
         (lambda p: p.graph.node.extend([p.graph.node[0]] * 20_001), ("at most 20000",)),
-        (lambda p: setattr(p.graph.node[0], "op_type", "Loop"), ("no GRU, LSTM or RNN",)),
+        (lambda p: setattr(p.graph.node[0], "op_type", "Loop"), ("Loop node", "no body")),
+        (lambda p: setattr(p.graph.node[0], "op_type", "Scan"), ("no GRU, LSTM or RNN",)),
         (lambda p: setattr(p.graph.node[4], "op_type", "If"), ("If node",)),
     ],
 )
@@ -648,7 +693,11 @@ def test_a_thousand_damaged_files() -> None:
     rng = np.random.default_rng(7)
     whole = behind(one("Relu", "d")).SerializeToString()
     golden = np.load(GOLDEN)
-    contents = [whole, golden["both_ways.model"].tobytes(), golden["tokens.model"].tobytes()]
+    contents = [
+        whole,
+        golden["keras3.gru.model"].tobytes(),
+        golden["keras2.tokens.model"].tobytes(),
+    ]
     loaded = 0
     for k in range(1000):
         content = bytearray(contents[k % 3])

@@ -10,14 +10,13 @@ import numpy.typing as npt
 
 from ..checks import shown
 from ..gate_layout import CellWeights, from_onnx
-from .onnx_load_file import MIN_TOKENS
+from .onnx_load_file import GATES, MIN_TOKENS
 from .onnx_load_glue import Node
-from .onnx_load_traces import Book, Names, Source, Traced
+from .onnx_load_traces import Book, Names, Traced
 
 Array = npt.NDArray[Any]
 Value = Array | Traced | None
 
-GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
 DIRECTIONS = ("forward", "reverse", "bidirectional")
 _ACTIVATIONS = {"GRU": [["sigmoid", "tanh"]], "LSTM": [["sigmoid", "tanh", "tanh"]]}
 _ACTIVATIONS["RNN"] = [["tanh"], ["relu"]]
@@ -38,7 +37,7 @@ def recurrent(node: Node, book: Book, values: Sequence[Value], outputs: int) -> 
         raise node.refuse("has peepholes (its input P), which headgate's LSTM has not")
     if node.op != "LSTM" and states[1] is not None:
         raise node.refuse("has more inputs than its operator")
-    weights = _weights(node, w, r, b, directions, facts["reset_after"])
+    weights = _weights(node, w, r, b, directions, facts.pop("reset_after"))
     hidden = weights[0].hidden_size
     if facts.pop("hidden_size") not in (None, hidden):
         raise node.refuse(f"has hidden_size other than that of its weights, {hidden}")
@@ -49,31 +48,75 @@ def recurrent(node: Node, book: Book, values: Sequence[Value], outputs: int) -> 
         raise node.refuse(
             f"reads {names.shape[2]} features, but its weights W are for {weights[0].input_size}"
         )
-    reads = book.sequence(names)
+    padded = _padded(node, book, lengths)
+    first = _states(node, book, states, hidden, len(weights), layout)
+    y, h = add_recurrent(node, book, names, weights, {"op": node.op, **facts}, first, padded)
+    shape = (book.rows, len(weights), hidden)
+    made = [y.reshape(book.rows, book.steps, *shape[1:]), h.reshape(shape)]
+    if node.op == "LSTM":
+        cell = book.add("cell", y.shape[2], pooled=True, of=book.owners_of(y)[0])
+        made.append(cell.names.reshape(shape))
+    if not layout:
+        made = [made[0].transpose(1, 2, 0, 3), *(state.swapaxes(0, 1) for state in made[1:])]
+    return [Traced(part) if k < outputs else None for k, part in enumerate(made)]
+
+
+def add_recurrent(
+    node: Node,
+    book: Book,
+    names: Names,
+    weights: list[CellWeights],
+    facts: dict[str, Any],
+    states: list[Names | None],
+    padded: bool = False,
+) -> tuple[Names, Names]:
+    """A recurrent layer that reads (N, T, I) names: its outputs (N, T, D*H), in the order in which
+    it reads, and its last state (N, D*H).
+
+    Args:
+        weights: for each direction.
+        facts: "op", the operator's name, "nonlinearity", and "backward" where that is so.
+        states: initial h, and c.
+        padded: whether sequences have lengths of their own.
+    """
+    backward = facts.pop("backward", False)
+    reads, turned = book.sequence(names), False
+    if reads is None and not padded and len(weights) == 1:
+        reads, turned = book.sequence(names[:, ::-1]), True  # Keras's go_backwards
     if reads is None:
         raise node.refuse(
             "does not read whole sequences, step after step in order, as they come in or as a "
             "layer puts them out"
         )
-    padded = _padded(node, book, lengths)
     for read in reads:
         if read.source.padded and not padded:
             raise node.refuse("has no sequence_lens, but reads a layer that has")
-    first = _states(node, book, states, hidden, len(weights), layout)
+    hidden = weights[0].hidden_size
     source = book.add(
         "recurrent",
         len(weights) * hidden,
         reads,
         weights=weights,
         directions=len(weights),
-        backward=facts.pop("backward"),
-        states=first,
-        op=node.op,
+        backward=backward != turned,
+        states=states,
         title=node.title,
+        reset_after=weights[0].reset_after,
         **facts,
     )
     source.padded = padded
-    return _outputs(book, source, hidden, layout, outputs)
+    final = book.add("final", source.width, pooled=True, of=source)
+    own = final.names[:, 0]
+    if padded:
+        source.lasts = [own]
+    else:
+        forward, reverse = source.names[:, -1], source.names[:, 0]
+        if source.facts["backward"]:
+            forward = reverse
+        ends = np.concatenate([forward[:, :hidden], reverse[:, hidden:]], axis=1)
+        source.lasts = [ends, own]
+        own = ends if book.steps > 1 else own  # of one step, the last is every step: apart
+    return source.names[:, ::-1] if turned else source.names, own
 
 
 def _direction(node: Node) -> str:
@@ -187,44 +230,24 @@ def _states(
         values = value.names if isinstance(value, Traced) else value
         if layout and values.ndim == 3:
             values = values.swapaxes(0, 1)
-        shape = (count, book.rows, hidden)
-        if values.shape != shape:
-            raise node.refuse(f"has {name} of shape {values.shape}, expected (D, N, H) = {shape}")
-        if not isinstance(value, Traced):
-            if np.any(values != 0):
-                raise node.refuse(
-                    f"has a constant {name} other than zero, which has no counterpart here"
-                )
-            result.append(None)
-            continue
-        if any(owner.kind != "state" for owner in book.owners_of(values)):
-            raise node.refuse(f"has an {name} that other layers compute, which has no counterpart")
-        result.append(values)
+        value = Traced(values) if isinstance(value, Traced) else values
+        result.append(initial_state(node, book, name, value, (count, book.rows, hidden)))
     return result
 
 
-def _outputs(book: Book, source: Source, hidden: int, layout: int, outputs: int) -> list[Value]:
-    """Y (T, D, N, H), Y_h and Y_c (D, N, H), or with N in front for ``layout`` 1."""
-    rows, steps, width = source.names.shape
-    count = width // hidden
-    final = book.add("final", width, pooled=True, of=source)
-    own = final.names[:, 0]
-    if source.padded:
-        source.lasts = [own]
-    else:
-        forward, reverse = source.names[:, -1], source.names[:, 0]
-        if source.facts["backward"]:
-            forward = reverse
-        ends = np.concatenate([forward[:, :hidden], reverse[:, hidden:]], axis=1)
-        source.lasts = [ends, own]
-        own = ends if steps > 1 else own  # of one step, the last is every step: keep them apart
-    y = source.names.reshape(rows, steps, count, hidden)
-    states = [own.reshape(rows, count, hidden)]
-    if source.facts["op"] == "LSTM":
-        cell = book.add("cell", width, pooled=True, of=source)
-        states.append(cell.names.reshape(rows, count, hidden))
-    if layout:
-        made = [y, *states]
-    else:
-        made = [y.transpose(1, 2, 0, 3), *(state.swapaxes(0, 1) for state in states)]
-    return [Traced(names) if k < outputs else None for k, names in enumerate(made)]
+def initial_state(
+    node: Node, book: Book, name: str, value: Array | Traced, shape: tuple[int, int, int]
+) -> Names | None:
+    """The names of an initial state, (D, N, H); None for zeros."""
+    values = value.names if isinstance(value, Traced) else value
+    if values.shape != shape:
+        raise node.refuse(f"has {name} of shape {values.shape}, expected (D, N, H) = {shape}")
+    if not isinstance(value, Traced):
+        if np.any(values != 0):
+            raise node.refuse(
+                f"has a constant {name} other than zero, which has no counterpart here"
+            )
+        return None
+    if any(owner.kind != "state" for owner in book.owners_of(values)):
+        raise node.refuse(f"has an {name} that other layers compute, which has no counterpart")
+    return values

@@ -29,7 +29,8 @@ MAX_FILE = (1 << 31) - 1  # protobuf's own limit
 MAX_NODES = 20_000  # of a graph, its functions unfolded; recurrent models have tens to hundreds
 OPSETS = range(7, 27)
 MIN_TOKENS, MAX_TOKENS = 64, 1 << 24  # what whole numbers are followed up to
-RECURRENT = ("GRU", "LSTM", "RNN")
+GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
+RECURRENT = (*GATES, "Loop")
 
 # Types of constants: bytes of an element, and the field that holds them when raw_data does not.
 _FIELDS = {
@@ -252,7 +253,7 @@ def read_graph(
     outputs = _outputs(graph, output)
     nodes = _needed(graph, outputs, {**inputs, **tensors})
     constants = {name: tensor for name, tensor in tensors.items() if name not in given}
-    read = {name for node in nodes for name in node.input} | set(outputs)
+    read = {name for node in nodes for name in reads_of(node)} | set(outputs)
     data = _data_inputs(nodes, outputs)
     free = {
         name: _graph_input(value, name in data)
@@ -342,13 +343,30 @@ def _needed(graph: Any, outputs: list[str], given: Mapping[str, Any]) -> list[An
         if k not in wanted:
             wanted.add(k)
             node = graph.node[k]
-            if any(other and maker.get(other, -1) >= k for other in node.input):
+            read = reads_of(node)
+            if any(other and maker.get(other, -1) >= k for other in read):
                 raise ModelFileError(
                     f"{title(node)} reads what it or a node behind it makes: the graph has a cycle "
                     "or is out of order"
                 )
-            waiting += node.input
+            waiting += read
     return [graph.node[k] for k in sorted(wanted)]
+
+
+def reads_of(node: Any) -> list[str]:
+    """Names that a node reads; those that a loop's body takes from around it are among them."""
+    names = list(node.input)
+    for part in node.attribute:
+        if part.type not in _GRAPHS or node.op_type != "Loop":
+            continue
+        own = {item.name for item in (*part.g.input, *part.g.initializer)}
+        for inner in part.g.node:
+            if any(item.type in _GRAPHS for item in inner.attribute):
+                raise ModelFileError(f"{title(inner)} runs a graph inside a loop")
+            names += [name for name in inner.input if name not in own]
+            own.update(inner.output)
+        names += [item.name for item in part.g.output if item.name not in own]
+    return names
 
 
 def _data_inputs(nodes: list[Any], outputs: list[str]) -> set[str]:
@@ -357,7 +375,7 @@ def _data_inputs(nodes: list[Any], outputs: list[str]) -> set[str]:
     for node in reversed(nodes):
         if node.op_type == "Shape" or not reached.intersection(node.output):
             continue
-        reached.update(node.input[:1] if node.op_type in RECURRENT else node.input)
+        reached.update(node.input[:1] if node.op_type in GATES else reads_of(node))
     return reached
 
 

@@ -34,10 +34,12 @@ _KINDS: dict[int, tuple[str, Callable[[Any], Any]]] = {
 class Node:
     """A node's attributes, by name, with those that nobody asked for refused at the end."""
 
-    def __init__(self, proto: Any, opset: int) -> None:
+    def __init__(self, proto: Any, opset: int, skip: Sequence[str] = ()) -> None:
         self.op, self.title, self.opset = proto.op_type, title(proto), opset
         self._values: dict[str, Any] = {}
         for part in proto.attribute:
+            if part.name in skip:
+                continue
             if part.type not in _KINDS or part.ref_attr_name or part.name in self._values:
                 raise ModelFileError(f"{self.title} has a broken attribute {shown(part.name)}")
             field, read = _KINDS[part.type]
@@ -159,6 +161,14 @@ def _tile(node: Node, spend: Spend, x: Array, repeats: Array) -> Array:
     return np.tile(x, counts)
 
 
+def _reverse(node: Node, spend: Spend, x: Array, lengths: Array) -> Array:
+    """ReverseSequence, of sequences that are all as long as their axis."""
+    batch, time = node.take("batch_axis", 1), node.take("time_axis", 0)
+    if x.ndim < 2 or sorted((batch, time)) != [0, 1] or np.any(lengths != x.shape[time]):
+        raise node.refuse("turns round a part of each sequence only")
+    return np.flip(x, time)
+
+
 MOVES: dict[str, Callable[..., Array]] = {
     "Identity": _identity,
     "Dropout": _dropout,
@@ -171,6 +181,7 @@ MOVES: dict[str, Callable[..., Array]] = {
     "Gather": _gather,
     "Expand": _expand,
     "Tile": _tile,
+    "ReverseSequence": _reverse,
 }
 
 

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from ..checks import shown
 from ..errors import HeadgateError, ModelFileError
-from .onnx_load_cells import GATES, float32, recurrent
-from .onnx_load_file import Graph, title
+from .onnx_load_cells import float32, recurrent
+from .onnx_load_file import GATES, Graph, title
 from .onnx_load_glue import MOVES, Node, axes_of, cast, concat, constant, fold, split, target
+from .onnx_load_loops import loop
 from .onnx_load_traces import Book, Read, Rows, Source, Traced
 
 Array = npt.NDArray[Any]
@@ -56,6 +57,8 @@ class Run:
         return self.values[name]
 
     def _node(self, proto: Any) -> list[Value]:
+        if proto.op_type == "Loop" and proto.domain in ("", "ai.onnx"):
+            return loop(proto, self.book, self.value, self.graph.opset)
         node = Node(proto, self.graph.opset)
         if proto.domain not in ("", "ai.onnx"):
             raise node.refuse("has no counterpart here")
