@@ -328,6 +328,44 @@ def test_nan_goes_where_it_goes_in_torch_nn(kind: str) -> None:
     assert_runs_alike(run, pair(kind, 4, 6, 2))
 
 
+@kinds
+def test_weights_in_one_flat_tensor_and_inputs_at_odd_addresses(kind: str) -> None:
+    theirs, ours = pair(kind, 5, 7, 2, bidirectional=True)
+    place, flat = 1, torch.cat([torch.zeros(1), *(p.detach().flatten() for p in ours.parameters())])
+    for name, parameter in list(ours.named_parameters()):
+        size = parameter.numel()
+        setattr(ours, name, nn.Parameter(flat[place : place + size].view_as(parameter)))
+        place += size
+    x = batch(1 + 4 * 3 * 5)[1:].view(4, 3, 5)
+
+    def run(module: Any) -> Any:
+        leaf = x.clone().requires_grad_()
+        module(leaf)[0].sin().sum().backward()
+        return module(x), leaf.grad, grads(module)
+
+    assert_runs_alike(run, (theirs, ours))
+    assert ht.explain(ours)[0].reason == ""
+
+
+@kinds
+def test_another_default_type_changes_nothing(kind: str) -> None:
+    given = batch()
+
+    def run(module: Any) -> Any:
+        x = given.clone().requires_grad_()
+        output, last = module(x)
+        (first,) = torch.autograd.grad(output.square().sum(), x, create_graph=True)
+        first.square().sum().backward()
+        return output, last, first, x.grad
+
+    modules = pair(kind)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert_runs_alike(run, modules)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 # -- training --------------------------------------------------------------------------------------
 
 

@@ -414,7 +414,7 @@ def _again(
             rows = (x.transpose(0, 1) if layout.time == 1 else x).reshape(-1, plan.inputs)
         shape = (plan.states, layout.sequences, plan.hidden)
         state = tuple(
-            torch.zeros(shape) if part is None else _ordered(part.reshape(shape), layout.order)
+            x.new_zeros(shape) if part is None else _ordered(part.reshape(shape), layout.order)
             for part in ((h0, c0) if plan.lstm else (h0,))
         )
         y, last = torch_reference.run(
