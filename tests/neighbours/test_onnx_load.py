@@ -462,6 +462,25 @@ def test_parts(nodes: Any, kinds: Any, task: str) -> None:
     assert net.spec.task == (task or "regression")
 
 
+def test_one_output_without_its_axis() -> None:
+    """Behind a Squeeze, as PyTorch users write it: scaled back, and a probability."""
+    nodes = [
+        helper.make_node("Gather", ["s", "last"], ["v"]),
+        helper.make_node("MatMul", ["v", "column"], ["o"]),
+        helper.make_node("Squeeze", ["o", "axis1"], ["q"]),
+        helper.make_node("Mul", ["q", "two"], ["p"]),
+        one("Sigmoid", "p"),
+    ]
+    constants = {"last": np.array(-1), "column": data(H, 1), "two": np.array(2, np.float32)}
+    proto = behind(*nodes, **constants)
+    net = hg.onnx.load(proto)
+    x = data(5, 3, FEATURES)
+    assert net.spec.task == "binary"
+    np.testing.assert_allclose(
+        net.predict(x.swapaxes(0, 1))[:, 0], run(proto, {"x": x}), atol=FORWARD
+    )
+
+
 def test_logarithms_of_probabilities_come_with_a_warning() -> None:
     proto = behind(one("LogSoftmax", "d", axis=2))
     with pytest.warns(hg.HeadgateWarning, match="LogSoftmax"):

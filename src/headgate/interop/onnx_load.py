@@ -164,7 +164,12 @@ def _trace(graph: Graph, size: tuple[int, int]) -> Traces:
             if best is None or done > best[0]:  # who came further knows better
                 best = (done, ModelFileError(str(error)))
     if best is None:
-        raise ModelFileError("its inputs have other axes than batch, time and features")
+        axes = {item.name: item.axes for item in graph.inputs.values() if item.data}
+        raise ModelFileError(
+            f"its inputs that reach an output have the axes {shown(axes)}, expected batch, time "
+            "and features of each; lengths count among them where the graph reckons with them, "
+            "such as to sort by them (PyTorch: enforce_sorted=True)"
+        )
     raise best[1]
 
 

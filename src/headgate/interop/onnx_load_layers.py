@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -103,8 +104,28 @@ class Run:
             if folded is not None:
                 return [folded]
         elif node.op in LAYERS:
-            return [LAYERS[node.op](self, node, values)]
+            return [self._layer(node, values)]
         raise node.refuse("has no counterpart here")
+
+    def _layer(self, node: Node, values: list[Value]) -> Value:
+        """A layer; of one feature whose axis was taken away, that axis is put back for it."""
+        names = [value.names for value in values if isinstance(value, Traced)]
+        scalars = [value for value in values if not isinstance(value, Traced)]
+        if any(_array(value).ndim > names[0].ndim for value in scalars) and node.op in ELEMENTWISE:
+            raise node.refuse("makes more axes than the layer before it has")
+        bare = (
+            node.op in ELEMENTWISE
+            and all(_array(value).size == 1 for value in scalars)
+            and all(self.book.read_rows(part) is None for part in names)
+        )
+        if not bare:
+            return LAYERS[node.op](self, node, values)
+        wide = [
+            Traced(value.names[..., None], value.numbers) if isinstance(value, Traced) else value
+            for value in values
+        ]
+        made = LAYERS[node.op](self, node, wide)
+        return Traced(made.names[..., 0])
 
     def _concat(self, node: Node, values: list[Value]) -> Value:
         parts = [value for value in values if value is not None]
@@ -379,7 +400,8 @@ def _over_time(run: Run, node: Node, values: list[Value]) -> Traced:
     return Traced(np.expand_dims(made, axes[0]) if keep else made)
 
 
-LAYERS: dict[str, Any] = {
+ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Relu", "Tanh", "Sigmoid"}
+LAYERS: dict[str, Callable[[Run, Node, list[Value]], Traced]] = {
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Add": _add,

@@ -197,6 +197,8 @@ class Book:
 
     def read_rows(self, names: Names) -> Rows | None:
         """What names (..., F) read: whole sources side by side in every row, or None."""
+        if not names.size or not names.ndim:
+            return None
         rows = names.reshape(-1, names.shape[-1])
         if len(rows) == self.rows and (names.ndim <= 2 or self.steps > 1):
             reads = self._vectors(rows)
