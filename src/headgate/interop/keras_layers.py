@@ -80,8 +80,8 @@ class KerasLayer:
                 f"a class from {home}, which may compute anything,", "use Keras's own layer"
             )
 
-    def arrays(self, *counts: int) -> list[Array]:
-        """The weights, when there are as many as expected.
+    def arrays(self, count: int) -> list[Array]:
+        """The weights, when there are ``count`` of them.
 
         Raises:
             InputError: there are none yet, or others than Keras's own layer has.
@@ -92,10 +92,10 @@ class KerasLayer:
                 f"{self} has no weights yet; build the model first, by an Input layer or by "
                 "calling it on data"
             )
-        if len(found) not in counts or any(array.dtype.kind not in "fV" for array in found):
+        if len(found) != count or any(array.dtype.kind not in "fV" for array in found):
             what = ", ".join(f"{array.dtype} {array.shape}" for array in found)
             raise InputError(
-                f"{self} has the weights {what}; expected {counts[0]} of floating-point numbers: "
+                f"{self} has the weights {what}; expected {count} of floating-point numbers: "
                 "undo quantisation, or merge LoRA's weights, first"
             )
         return [array.astype(np.float32) for array in found]  # bfloat16 is of kind V
