@@ -23,7 +23,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 import tolerances  # noqa: E402
 
 import headgate.torch as ht  # noqa: E402
-from headgate.interop import torch_autograd, torch_reference  # noqa: E402
+from headgate.interop import torch_again, torch_reference  # noqa: E402
 from headgate.interop.torch_paths import cell, layer_weights  # noqa: E402
 
 pytestmark = pytest.mark.neighbours
@@ -197,7 +197,7 @@ def test_options_beyond_pytorchs(kind: str, options: dict[str, Any]) -> None:
     x, hx = torch.randn(6, 4, 5), initial(ours, 4)
     result = ours(x.requires_grad_(), hx)
     assert on_engine(result)
-    drawn = torch_autograd._masks(parts(result)[0].grad_fn.call, [4] * 6)
+    drawn = torch_again.drawn_masks(parts(result)[0].grad_fn.call, [4] * 6)
     got = [*parts(result), *torch.autograd.grad(weighed(result), [x, *ours.parameters()])]
 
     def composed(dtype: Any) -> list[Any]:

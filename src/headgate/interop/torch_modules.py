@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from . import torch_autograd, torch_paths
+from . import torch_autograd, torch_calls, torch_paths
 
 # What a plan of the engine's layers follows from.
 OPTIONS = frozenset(
@@ -77,7 +77,7 @@ class Recurrent(nn.RNNBase):
     def train(self, mode: bool = True) -> Any:
         """PyTorch's; a module in evaluation gives back the memory in which it was trained."""
         if not mode:
-            torch_autograd.release(self)
+            torch_calls.release(self)
         return super().train(mode)
 
     def flatten_parameters(self) -> None:
