@@ -307,9 +307,16 @@ def test_graphs_that_are_refused() -> None:
     once = h(x)
     _, state = L.GRU(3, return_state=True, name="s")(x)
     masked = L.GRU(3, return_sequences=True)(L.Masking()(x))
+    linear = L.Dense(3)(once)
+    active = L.ReLU()(linear)
     for model, message in (
         (keras.Model(x, L.Add()([once, masked])), "(Add): joining parts of which some are masked"),
         (keras.Model(x, h(once)), "layer 1, 'g' (GRU) is used 2 times"),
+        (chain(h, h), "layer 1, 'g' (GRU) is used 2 times"),
+        (
+            keras.Model(x, L.Add()([active, L.GRU(3, return_sequences=True)(linear)])),
+            "(GRU): reading what a layer puts out before the activation behind it",
+        ),
         (keras.Model(x, L.GRU(3)(x, initial_state=state)), "is called with initial_state="),
         (keras.Model(x, L.Dense(2)(state)), "a second output such as a state, of 's'"),
         (keras.Model(x, [once, L.LSTM(2)(x)]), "has the outputs ['g', "),
@@ -341,6 +348,13 @@ def test_a_class_of_ones_own_is_refused() -> None:
     mine = type("GRU", (L.GRU,), {"__module__": "mine"})
     with pytest.raises(hg.InputError, match="a class from mine, which may compute anything,"):
         hk.from_keras(chain(mine(2)))
+    layers = [keras.Input((None, 3)), L.GRU(2)]
+    doubled = type("Sequential", (keras.Sequential,), {"__module__": "mine"})(layers)
+    for model in (doubled, keras.Sequential([keras.Input((None, 3)), doubled])):
+        with pytest.raises(hg.InputError, match="a class from mine, which may compute anything,"):
+            hk.from_keras(model)
+    with pytest.raises(hg.InputError, match="expected a Keras model"):
+        hk.from_keras(keras.Sequential)
 
 
 def test_states_of_stateful_layers_come_along() -> None:

@@ -36,11 +36,14 @@ def nodes_of(model: Any) -> list[Node]:
             layer twice.
     """
     kind = type(model).__name__
-    if not callable(getattr(model, "get_config", None)) or not hasattr(model, "get_weights"):
+    has_both = callable(getattr(model, "get_config", None)) and hasattr(model, "get_weights")
+    if isinstance(model, type) or not has_both:
         raise InputError(
             f"expected a Keras model or a recurrent Keras layer, got {shown(model)}; for a file "
             "pass its path to headgate.keras.load"
         )
+    if kind in ("Sequential", "Functional", "Model"):
+        KerasLayer(model).check_class()
     if kind == "Sequential":
         return _chain(list(_flat(model)), _input_shape(model))
     if kind in ("Functional", "Model") and hasattr(model, "layers"):
@@ -65,6 +68,9 @@ def _chain(layers: list[Any], shape: tuple[Any, ...], *, alone: bool = False) ->
     nodes = [Node("", shape=shape)]
     for place, layer in enumerate(layers, 1):
         item = KerasLayer(layer, 0 if alone else place)
+        uses = sum(other is layer for other in layers)
+        if uses > 1:
+            raise _used_often(item, uses)
         nodes.append(Node(item.name, item, (nodes[-1].name,)))
     return nodes
 
@@ -74,6 +80,7 @@ def _flat(model: Any) -> Iterator[Any]:
     for layer in model.layers:
         kind = type(layer).__name__
         if kind == "Sequential":
+            KerasLayer(layer).check_class()
             yield from _flat(layer)
         elif kind != "InputLayer":
             yield layer
@@ -143,10 +150,7 @@ def _call(
 ) -> tuple[tuple[str, ...], tuple[str, float] | None]:
     """Names of what a layer reads, and its mask, from the record of how it was called."""
     if len(calls) != 1:
-        raise InputError(
-            f"{who} is used {len(calls)} times; a layer of headgate's stands in one place: make a "
-            "layer for each"
-        )
+        raise _used_often(who, len(calls))
     (call,) = calls
     # Keras 3 has {"args": ..., "kwargs": ...}, Keras 2 a list of [name, node, tensor, kwargs]
     if isinstance(call, dict):
@@ -174,6 +178,13 @@ def _call(
             "layers have one output: use return_state=False"
         )
     return tuple(name for name, _, _ in found), mask
+
+
+def _used_often(who: object, times: int) -> InputError:
+    return InputError(
+        f"{who} is used {times} times; a layer of headgate's stands in one place: make a layer for "
+        "each"
+    )
 
 
 def _histories(value: Any) -> Iterator[tuple[str, int, int]]:

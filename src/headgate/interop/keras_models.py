@@ -26,12 +26,14 @@ class Flow(NamedTuple):
     """What a Keras layer puts out: the part of headgate's network that it is, and its mask.
 
     ``mask``: whose values say which steps are padding, and the value that does; None where all
-    steps count. ``pooled``: there is one vector a sequence.
+    steps count. ``pooled``: there is one vector a sequence. ``changed``: an activation by itself
+    has become part of it since, so that these numbers are nowhere any more.
     """
 
     name: str
     pooled: bool = False
     mask: tuple[str, float] | None = None
+    changed: bool = False
 
 
 def from_keras(model: Any) -> Network:
@@ -131,6 +133,11 @@ class _Reader:
         if len(flows) != 1 and make is not _join:
             raise item.refused(
                 f"reading {shown(list(node.reads))}", "an initial state goes to predict as state="
+            )
+        if any(flow.changed for flow in flows):
+            raise item.refused(
+                "reading what a layer puts out before the activation behind it",
+                "make a Dense layer for each of the two",
             )
         tokens = {part.name for part in self.inputs if part.kind == "tokens"}
         if item.kind != "Embedding" and tokens & {flow.name for flow in flows}:
@@ -278,6 +285,9 @@ def _activation(reader: _Reader, item: KerasLayer, flows: list[Flow]) -> Flow:
             f"use Dense(..., activation={activation!r})",
         )
     reader.layers[-1] = Dense(last.name, last.inputs, last.size, activation)
+    for name, other in reader.flows.items():
+        if other.name == last.name:
+            reader.flows[name] = other._replace(changed=True)
     return flow
 
 
