@@ -541,6 +541,39 @@ def test_lengths() -> None:
     refused(model(mean, weights(), inputs), "ReduceMean", "length")
 
 
+def test_all_layers_go_by_lengths_or_none() -> None:
+    inputs = [value("x", ("T", "N", FEATURES)), value("n", ("N",), TensorProto.INT32)]
+    below = helper.make_node(
+        "GRU", ["x", "W2", "R2", "B2"], ["b"], direction="bidirectional", hidden_size=H
+    )
+    joined = [
+        helper.make_node("Transpose", ["b"], ["b2"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["b2", "shape"], ["both"]),
+    ]
+    above = recurrent(inputs=["n"], outputs=["h"])
+    above.input[0] = "both"
+    constants = {f"{name}2": array for name, array in weights(directions=2).items()}
+    constants |= {**weights(inputs=2 * H), **AXIS, "shape": np.array([0, 0, -1])}
+    proto = model([below, *joined, above, STEPS], constants, inputs, ("s",))
+    refused(proto, "GRU node 'b' has no sequence_lens, but another layer has")
+    constants = {**weights(), "axis": np.array([0])}
+    beside = [
+        recurrent(inputs=["n"], outputs=["", "h"]),
+        helper.make_node("Squeeze", ["h", "axis"], ["e"]),
+        one("ReduceMean", "x", axes=[0], keepdims=0),
+        helper.make_node("Concat", ["e", "y"], ["z"], axis=1),
+    ]
+    refused(model(beside, constants, inputs, ("z",)), "past a sequence's length")
+
+
+def test_elements_in_other_places_are_refused() -> None:
+    nodes = [
+        recurrent(outputs=["", "h"], direction="bidirectional"),
+        helper.make_node("Reshape", ["h", "shape"], ["y"]),  # (D, N, H), without a transpose
+    ]
+    refused(model(nodes, {**weights(directions=2), "shape": np.array([-1, 2 * H])}), "output 'y'")
+
+
 def test_several_outputs_need_a_choice() -> None:
     nodes = [recurrent(outputs=["h"]), STEPS, HEAD, one("Relu", "m")]
     proto = model(nodes, {**weights(), **AXIS, **DENSE}, outputs=("m", "y"))
@@ -686,6 +719,41 @@ def test_hostile_graphs(change: Any, words: Any) -> None:
     proto = hostile(change)
     refused(proto, *words)
     refused(proto.SerializeToString(), *words)
+
+
+def filled(*chain: Any) -> Any:
+    """``chain``, a thousand times over, before a layer; N times T is a quarter million."""
+    nodes, last = [], "x"
+    for k in range(1000):
+        for op, inputs, options in chain:
+            nodes.append(helper.make_node(op, [last, *inputs], [f"{op}{k}"], **options))
+            last = nodes[-1].output[0]
+    layer = recurrent(outputs=["h"])
+    layer.input[0] = last
+    shape = np.array([256, 1024, 1])
+    constants = {**weights(inputs=1), **AXIS, "turned": shape}
+    return model([*nodes, layer, STEPS], constants, [value("x", shape.tolist())], ("s",))
+
+
+def test_no_chain_fills_the_memory() -> None:
+    chain = [("Reshape", ["turned"], {}), ("Transpose", [], {"perm": [1, 0, 2]})]
+    refused(filled(*chain), "elements together")
+    tokens = [
+        helper.make_node("Cast", [f"t{k}" if k else "x"], [f"t{k + 1}"], to=7 - k % 2)
+        for k in range(100)
+    ]
+    layer = recurrent(outputs=["h"])
+    layer.input[0] = "e"
+    nodes = [*tokens, helper.make_node("Gather", ["table", "t100"], ["e"]), layer, STEPS]
+    proto = model(nodes, {**weights(), **AXIS}, [value("x", ("T", "N"), TensorProto.INT64)], ("s",))
+    table = proto.graph.initializer.add(name="table", data_type=1, raw_data=b"none")
+    table.dims.extend([1 << 24, FEATURES])  # says so, and holds one number
+    refused(proto, "elements together")
+
+
+def test_what_the_evaluator_would_keep_is_bounded() -> None:
+    with pytest.warns(hg.HeadgateWarning, match="elements together; pass verify=False"):
+        hg.onnx.load(filled(("Identity", [], {})))
 
 
 def test_external_data_lie_in_the_folder_of_the_model(tmp_path: Path) -> None:

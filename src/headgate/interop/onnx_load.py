@@ -231,7 +231,10 @@ def _front(item: GraphInput, form: str) -> tuple[int | str | None, ...]:
 
 
 def _input(book: Book, item: GraphInput, shapes: _Shapes, tokens: int) -> Traced:
-    numbers = np.arange(tokens, dtype=item.integer) if item.integer else None
+    numbers = None
+    if item.integer:
+        book.spend((tokens,))
+        numbers = np.arange(tokens, dtype=item.integer)
     if not item.data:
         if item.axes is None:
             raise ModelFileError(f"its input {shown(item.name)} has no shape")

@@ -20,6 +20,7 @@ from .onnx_load_traces import Book, Source, Traced
 Array = npt.NDArray[Any]
 
 MAX_WORK = 1 << 31  # multiplications, past which the evaluator would take many seconds
+MAX_MADE = 1 << 26  # elements of all tensors: the evaluator keeps every one, views copied
 STEP = 1 << 16  # as many as go into the time that Python itself takes for a step
 ROUNDING = 2e-5  # of values of order 1: float32 sums in another order
 AMPLIFIED = 32.0  # times what float32 rounding does to the same network in the reference
@@ -52,6 +53,9 @@ def check_numbers(graph: Graph, net: Network, traces: Traces) -> None:
     work = book.steps * (book.rows * net.spec.parameter_count() + STEP)
     if work > MAX_WORK:
         _unchecked(f"its fixed batch and time ask for {work} multiplications")
+        return
+    if book.made > MAX_MADE:
+        _unchecked(f"its tensors have {book.made} elements together")
         return
     feeds, data, states = _random(graph, net, traces)
     wanted = [*([traces.output] if traces.output else []), *traces.states]

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class Graph:
     opset: int
     folder: Path | None = field(default=None)
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """More tokens than any table has rows."""
         tables = [node.input[0] for node in self.nodes if node.op_type == "Gather" and node.input]

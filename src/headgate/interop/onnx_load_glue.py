@@ -109,13 +109,20 @@ def _reshape(node: Node, spend: Spend, x: Array, shape: Array) -> Array:
     sizes = [int(size) for size in shape]
     if not node.take("allowzero", 0):
         sizes = [x.shape[k] if size == 0 else size for k, size in enumerate(sizes)]
-    return np.reshape(x, sizes)
+    return _shaped(spend, x, sizes)
+
+
+def _shaped(spend: Spend, x: Array, sizes: Sequence[int]) -> Array:
+    made = np.reshape(x, sizes)
+    if not np.may_share_memory(made, x):  # NumPy has copied it
+        spend(made.shape)
+    return made
 
 
 def _flatten(node: Node, spend: Spend, x: Array) -> Array:
     axis = node.take("axis", 1)
     axis = axis + x.ndim if axis < 0 else axis
-    return np.reshape(x, (int(np.prod(x.shape[:axis], dtype=np.int64)), -1))
+    return _shaped(spend, x, (int(np.prod(x.shape[:axis], dtype=np.int64)), -1))
 
 
 def _squeeze(node: Node, spend: Spend, x: Array, *rest: Array | None) -> Array:
@@ -281,8 +288,9 @@ def constant(node: Node) -> Array:
     raise node.refuse("holds no tensor")
 
 
-def cast(node: Node, x: Array) -> Array:
+def cast(node: Node, spend: Spend, x: Array) -> Array:
     """A constant in another type."""
+    spend(x.shape)
     to = node.take("to", 0)
     node.take("saturate", 1)
     node.take("round_mode", "up")

@@ -46,6 +46,7 @@ class Run:
             for name, value in zip(proto.output, made, strict=False):
                 if name:
                     self.values[name] = value
+                    self.book.made += 0 if value is None else _array(value).size
             self.done += 1
         return self.values
 
@@ -152,18 +153,20 @@ class Run:
 
     def _cast(self, node: Node, value: Value) -> Value:
         if not isinstance(value, Traced):
-            return cast(node, _array(value))
+            return cast(node, self.book.spend, _array(value))
         to = target(node, node.take("to", 0))
         node.take("saturate", 1)
         node.take("round_mode", "up")
-        owners = self.book.owners_of(value.names)
-        comes_in = all(owner.kind in ("data", "lengths") for owner in owners)
         if value.numbers is not None:
+            self.book.spend(value.numbers.shape)
             return Traced(value.names, np.asarray(value.numbers, to))
         if to == np.float32:
             return value
-        if to in (np.int32, np.int64) and comes_in:  # tokens, which a caller passes as integers
-            return Traced(value.names, np.arange(self.graph.tokens))
+        if to in (np.int32, np.int64):
+            owners = self.book.owners_of(value.names)
+            if all(owner.kind in ("data", "lengths") for owner in owners):
+                self.book.spend((self.graph.tokens,))
+                return Traced(value.names, np.arange(self.graph.tokens))  # passed as integers
         raise node.refuse(f"makes {to} of what a layer puts out; headgate computes in float32")
 
     # -- layers --------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ def draft(book: Book, reads: Sequence[Read], task: str) -> Draft:
     for source in reversed(book.sources):
         if source.index in wanted:
             wanted.update(read.source.index for read in source.reads)
+    _check_lengths([source for source in book.sources if source.index in wanted], reads)
     parts: dict[int, Part] = {}
     for source in book.sources:
         if source.index in wanted:
@@ -80,6 +81,26 @@ def draft(book: Book, reads: Sequence[Read], task: str) -> Draft:
     order = _both_ways(order)
     order = _stacks(order)
     return _Writer(order, task).draft()
+
+
+def _check_lengths(sources: Sequence[Source], reads: Sequence[Read]) -> None:
+    """Here all layers go by the sequences' lengths or none does; refuse graphs that mix."""
+    if not any(source.padded for source in sources):
+        return
+    for source in sources:
+        if source.kind == "recurrent" and not source.padded:
+            raise ModelFileError(
+                f"{source.facts['title']} has no sequence_lens, but another layer has; here all "
+                "layers go by the same lengths"
+            )
+    every = [*reads, *(read for source in sources for read in source.reads)]
+    if any(read.source.kind in ("mean", "max") for read in every) or any(
+        read.last and not read.source.padded for read in every
+    ):
+        raise ModelFileError(
+            "it reads the last of all steps, or all of them at once, also those past a sequence's "
+            "length, which has no counterpart here"
+        )
 
 
 def _readers(order: Sequence[Part], part: Part) -> int:

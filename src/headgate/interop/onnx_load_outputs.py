@@ -109,9 +109,22 @@ def _decode(book: Book, name: str, names: Names) -> Output | None:
         ways.reverse()
     for way in ways:
         output = way(book, name, names)
-        if output is not None:
+        if output is not None and _by_axes(output):
             return output
     return None
+
+
+def _by_axes(output: Output) -> bool:
+    """Whether each axis goes along sequences and steps or along features, and none mixes both.
+
+    A reshape without the transpose that it needs has the shape of a network's output, and its
+    numbers in other places.
+    """
+    rows, columns = np.divmod(output.places, len(output.columns))
+    return not any(
+        np.any(np.diff(rows, axis=axis)) and np.any(np.diff(columns, axis=axis))
+        for axis in range(output.places.ndim)
+    )
 
 
 def _every_step(book: Book, name: str, names: Names) -> Output | None:

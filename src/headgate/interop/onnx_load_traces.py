@@ -113,6 +113,7 @@ class Book:
         self.rows, self.steps = rows, steps
         self.sources: list[Source] = []
         self._bases: list[int] = []
+        self.made = 0  # elements of every tensor of the graph, also those that share their memory
         self._end = 0
         self._spent = 0
 
