@@ -41,9 +41,15 @@ def check_target(path: object) -> Path:
         InputError: it is no path, a folder, or in a folder that is not there.
     """
     target = Path(check_path(path)).expanduser()
-    if target.is_dir():
+    try:
+        is_folder, has_folder = target.is_dir(), target.parent.is_dir()
+    except OSError as error:  # a name that is too long
+        raise InputError(
+            f"no file can be named {str(target)[:60]!r}...: {error.strerror}; choose another name"
+        ) from None
+    if is_folder:
         raise InputError(f"{target} is a folder; name a file in it")
-    if not target.parent.is_dir():
+    if not has_folder:
         raise InputError(f"there is no folder {target.parent} for {target.name}; create it first")
     return target
 

@@ -409,6 +409,8 @@ def test_what_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
         hg.onnx.export(hg.Network(hg.NetworkSpec.mlp(2, [3])), path, state=True)
     with pytest.raises(hg.InputError, match=r"^expected a Network or a fitted estimator, got dict"):
         hg.onnx.export({}, path)
+    with pytest.raises(hg.InputError, match="File name too long; choose another"):
+        hg.onnx.export(hg.Network(input_size=1, hidden_size=2), tmp_path / ("a" * 300))
     with pytest.raises(hg.InputError, match="is a folder; name a file in it"):
         hg.onnx.export(hg.Network(input_size=1, hidden_size=2), tmp_path)
     assert not list(tmp_path.iterdir())
@@ -426,3 +428,16 @@ def test_a_failed_export_leaves_the_old_file(tmp_path: Path, monkeypatch: Any) -
         hg.onnx.export(hg.Network(input_size=1, hidden_size=2), path)
     assert path.read_bytes() == b"old"
     assert [item.name for item in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_an_input_named_as_one_of_the_file_is_refused(tmp_path: Path) -> None:
+    for name, options in (("lengths", {"lengths": True}), ("y", {}), ("path", {})):
+        net = hg.Network(hg.NetworkSpec((hg.InputSpec(name, 2),), (hg.GRU("gru", (name,), 3),)))
+        with pytest.raises(hg.InputError, match=f"input '{name}' is named as an input or output"):
+            hg.onnx.export(net, tmp_path / "model.onnx", **options)
+
+
+def test_an_opset_may_be_numpys(tmp_path: Path) -> None:
+    net = hg.Network(input_size=1, hidden_size=2)
+    hg.onnx.export(net, tmp_path / "model.onnx", opset=np.int64(15))
+    assert onnx.load(tmp_path / "model.onnx").opset_import[0].version == 15

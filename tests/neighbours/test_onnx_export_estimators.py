@@ -392,6 +392,8 @@ def test_options_of_other_models_are_refused_by_name(tmp_path: Path) -> None:
     words = r"^horizon goes with GRUForecaster, not with Network; leave it out$"
     with pytest.raises(hg.InputError, match=words):
         hg.onnx.export(net, tmp_path / "model.onnx", horizon=3)
+    with pytest.raises(hg.InputError, match=r"^level goes with GRUForecaster"):
+        hg.onnx.export(net, tmp_path / "model.onnx", level=np.array([80, 90]))
     model = hg.SequenceClassifier(**SMALL)
     with pytest.raises(hg.NotFittedError, match="export is not possible; call fit"):
         hg.onnx.export(model, tmp_path / "model.onnx")

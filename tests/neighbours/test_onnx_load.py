@@ -616,8 +616,13 @@ def test_wrong_numbers_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_model_at_all(tmp_path: Path) -> None:
     for content in (b"", b"\x00" * 100, b"not a model", bytes(range(256)) * 20):
         refused(content, "the model cannot be loaded")
+        (tmp_path / "bad.onnx").write_bytes(content)
+        refused(tmp_path / "bad.onnx", "bad.onnx' cannot be loaded")
     refused(tmp_path / "missing.onnx", "missing.onnx", "does not exist")
     refused(tmp_path, "is not a regular file")
+    refused("a\0b", "cannot be read")
+    with pytest.raises(hg.InputError, match="initializers must be a dict"):
+        hg.onnx.load("x.onnx", initializers=3)  # type: ignore[arg-type]
     with pytest.raises(hg.InputError, match="expected the path of an"):
         hg.onnx.load(3)
 

@@ -5,7 +5,9 @@ From what a network's ``predict`` takes to what it gives; batch and time may hav
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
+from typing import SupportsIndex
 
 import onnx
 from onnx import ModelProto, helper
@@ -33,6 +35,13 @@ def network_model(
     """A network as a checked ONNX model; arguments as in ``headgate.onnx.export``."""
     graph = Graph(check_opset(opset))
     check_weights(tensors)
+    own = {"y", "path", *(["lengths"] if lengths else [])}
+    for item in spec.inputs:
+        if item.name in own:
+            raise InputError(
+                f"the network's input {item.name!r} is named as an input or output that the file "
+                f"has beside it; give it another name than {', '.join(sorted(own))}"
+            )
     inputs = network_inputs(graph, spec, lengths)
     starts = states_in(graph, spec) if state else None
     made = network_nodes(graph, spec, tensors, inputs, starts)
@@ -87,18 +96,20 @@ def _described(spec: NetworkSpec) -> str:
 
 def check_opset(opset: object) -> int:
     """Raises InputError for an opset that cannot be written, here or at all."""
-    if isinstance(opset, bool) or not isinstance(opset, int) or opset not in OPSETS:
+    number = operator.index(opset) if isinstance(opset, SupportsIndex) else None
+    if isinstance(opset, bool) or number not in OPSETS:
         raise InputError(
             f"opset must be a whole number from {OPSETS[0]} to {OPSETS[-1]}, got {shown(opset)}; "
             f"{OPSET} runs nearly everywhere"
         )
+    assert number is not None
     known = onnx.defs.onnx_opset_version()
-    if opset > known:
+    if number > known:
         raise InputError(
-            f"opset={opset} needs a newer onnx than {onnx.__version__}, which knows opsets up to "
+            f"opset={number} needs a newer onnx than {onnx.__version__}, which knows opsets up to "
             f"{known}; upgrade it, or pass opset={min(known, OPSET)}"
         )
-    return opset
+    return number
 
 
 def check_weights(tensors: Mapping[str, Array]) -> None:

@@ -104,7 +104,7 @@ def onnx_model(model: Any, opset: int, options: Options) -> ModelProto:
         )
     write, known = KINDS[name]
     for option, value in options._asdict().items():
-        if value != getattr(Options(), option) and option not in known:
+        if value is not getattr(Options(), option) and option not in known:
             owners = [kind for kind, (_, has) in KINDS.items() if option in has]
             raise InputError(
                 f"{option} goes with {' or '.join(owners)}, not with {name}; leave it out"

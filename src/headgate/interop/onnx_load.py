@@ -72,10 +72,14 @@ def load(
         InputError: an argument is none of what is described here.
     """
     check_flags(verify=verify)
+    if not isinstance(initializers, (Mapping, type(None))):
+        raise InputError(
+            f"initializers must be a dict of arrays by their names, got {shown(initializers)}"
+        )
     given = {str(name): _constant(name, value) for name, value in (initializers or {}).items()}
-    who = "the model"
+    who = repr(os.fspath(model)) if isinstance(model, (str, os.PathLike)) else "the model"
     try:
-        proto, folder, who = parse(model)
+        proto, folder = parse(model)
         own = None if output or given else own_network(proto, folder)
         if own is not None:
             return own

@@ -97,25 +97,24 @@ class Graph:
 # -- bytes ---------------------------------------------------------------------------------------
 
 
-def parse(model: Any) -> tuple[Any, Path | None, str]:
-    """A ModelProto, the folder of its file, and what messages call it.
+def parse(model: Any) -> tuple[Any, Path | None]:
+    """A ModelProto, and the folder of its file.
 
     Raises:
         InputError: ``model`` is no path, bytes or ModelProto.
         ModelFileError: there is no such file, or it is no ONNX model.
     """
     if isinstance(model, onnx.ModelProto):
-        return model, None, "the model"
+        return model, None
     if isinstance(model, (bytes, bytearray, memoryview)):
-        return _decode(bytes(model)), None, "the model"
+        return _decode(bytes(model)), None
     if not isinstance(model, (str, os.PathLike)):
         raise InputError(
             "expected the path of an .onnx file, its bytes or an onnx.ModelProto, got an object "
             f"of type {type(model).__name__}"
         )
     path = Path(check_path(model)).expanduser()
-    _, content = read_regular(path, repr(str(path)))
-    return _decode(content), path.parent, repr(str(path))
+    return _decode(read_regular(path, "the file")[1]), path.parent
 
 
 def read_regular(
@@ -141,8 +140,9 @@ def read_regular(
             return status.st_size, file.read(length)
     except FileNotFoundError:
         raise ModelFileError(f"{what} does not exist; check the path") from None
-    except OSError as error:
-        raise ModelFileError(f"{what} cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # the latter of a path with a null character
+        why = getattr(error, "strerror", None) or error
+        raise ModelFileError(f"{what} cannot be read: {why}") from error
 
 
 def _decode(content: bytes) -> Any:
