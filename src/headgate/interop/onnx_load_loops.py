@@ -219,7 +219,7 @@ class _Body:
             first = self._sum(first)
             return [_FLOATS[node.op](node, first, *map(self._sum, rest))]
         if node.op == "Cast" and not isinstance(first, Traced):
-            return [cast(node, first)]
+            return [cast(node, spend, first)]
         if node.op == "Cast" and target(node, node.take("to", 0)) == np.float32:
             return [first]
         if node.op == "Split":
