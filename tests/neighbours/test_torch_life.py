@@ -34,6 +34,7 @@ from torch_pairs import (  # noqa: E402
     tensors,
 )
 
+import headgate as hg  # noqa: E402
 import headgate.torch as ht  # noqa: E402
 
 pytestmark = [
@@ -585,3 +586,52 @@ def test_packed_sequences_in_training(kind: str) -> None:
         return padded, last, x.grad, grads(module)
 
     assert_runs_alike(run, pair(kind, 4, 6, 2, bidirectional=True))
+
+
+# -- hooks of saved tensors, options -------------------------------------------------------------
+
+
+@kinds
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_saved_tensors_come_back_in_another_layout(kind: str, batch_first: bool) -> None:
+    def turned(tensor: Any) -> Any:
+        if tensor.dim() < 2:
+            return tensor
+        return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
+
+    theirs, ours = pair(kind, batch_first=batch_first)
+    found = []
+    for module in (theirs, ours):
+        x = batch().requires_grad_()
+        state = state_of(module, 5 if batch_first else 3)
+        hooks = torch.autograd.graph.saved_tensors_hooks(torch.clone, turned)
+        with torch.backends.mkldnn.flags(enabled=False), hooks:  # oneDNN's LSTM errs here
+            y, _ = module(x, state)
+        y.sin().sum().backward()
+        found.append([x.grad, *(p.grad for p in module.parameters())])
+    assert_same(found[1], found[0])
+
+
+@kinds
+def test_saved_tensors_of_another_type_are_refused(kind: str) -> None:
+    _, ours = pair(kind)
+    for spoilt in (torch.Tensor.double, lambda tensor: tensor[:1]):
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, spoilt):
+            y, _ = ours(batch().requires_grad_())
+        with pytest.raises(RuntimeError, match="must give back the input as it was"):
+            y.sum().backward()
+
+
+def test_options_changed_to_what_the_parameters_are_not() -> None:
+    for name, value in (("layer_norm", True), ("bias", False), ("num_layers", 2)):
+        _, ours = pair("GRU")
+        setattr(ours, name, value)
+        with pytest.raises(RuntimeError, match=r"made with 4.*make a new module"):
+            ours(batch())
+    _, ours = pair("GRU")
+    ours.recurrent_dropout = 2.0
+    with pytest.raises(ValueError, match="dropout probability"):
+        ours(batch())
+    for rate in ("much", None, True, float("nan")):
+        with pytest.raises(hg.InputError, match="recurrent_dropout must be"):
+            ht.GRU(4, 6, recurrent_dropout=rate)

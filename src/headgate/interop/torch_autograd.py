@@ -32,8 +32,8 @@ from .torch_calls import (
 # Names that are looked up in every call.
 _float32, _Parameter = torch.float32, nn.Parameter
 _is_compiling, _grad_enabled = torch.compiler.is_compiling, torch.is_grad_enabled
-_threads, _empty, _empty_like = torch.get_num_threads, torch.empty, torch.empty_like
-_empty_strided = torch.empty_strided
+_threads = torch.get_num_threads
+_empty, _empty_strided = torch.empty, torch.empty_strided
 _has_storage = torch._C._has_storage
 # What may stand between a call and plain eager execution.
 _transforms = torch._C._are_functorch_transforms_active
@@ -159,16 +159,17 @@ class Passes(torch.autograd.Function):
         # create_graph=True; is_grads_batched=True, which maps this pass over several gradients
         if _grad_enabled() or not all(g is None or _has_storage(g) for g in grads):
             return (None, *again(call, saved, grads))
-        x, h0, c0 = saved[:3]
         layout, wanted = call.layout, ctx.needs_input_grad
+        x = _unpacked(call, saved[0])
         gradients = [
-            _empty_like(w) if want else None for w, want in zip(saved[3:], wanted[4:], strict=True)
+            _empty(shape, dtype=_float32) if want else None
+            for (_, shape), want in zip(call.plan.parameters, wanted[4:], strict=True)
         ]
         addresses = [0 if g is None else g.data_ptr() for g in gradients]
         dy, dh, dc = _made_readable(dy, False), _made_readable(dh, True), _made_readable(dc, True)
         dx = _like_input(layout, x) if wanted[1] else None
-        dh0 = _empty_like(h0) if wanted[2] else None
-        dc0 = _empty_like(c0) if wanted[3] else None
+        dh0 = _empty(layout.state_shape, dtype=_float32) if wanted[2] else None
+        dc0 = _empty(layout.state_shape, dtype=_float32) if wanted[3] else None
         stride = x.stride()
         dy_stride = (0, 0, 0) if dy is None else dy.stride()
         done = ctx.tape.backward(
@@ -199,6 +200,16 @@ class Passes(torch.autograd.Function):
 # Both without PyTorch's Python around them, which looks for what this node does not have.
 _apply = super(torch.autograd.Function, Passes).apply
 Passes._backward_cls.apply = Passes.backward
+
+
+def _unpacked(call: Call, x: Tensor) -> Tensor:
+    """The saved input, which a hook of saved tensors may have laid out otherwise."""
+    if not readable(x) or x.shape != call.layout.x_shape:
+        raise RuntimeError(
+            "a hook of saved tensors must give back the input as it was: expected float32 of "
+            f"{tuple(call.layout.x_shape)} on cpu, got {torch_paths.shown(x)}"
+        )
+    return x if x.stride()[-1] == 1 or call.plan.inputs == 1 else x.contiguous()
 
 
 def _made_readable(gradient: Any, whole: bool) -> Any:
@@ -241,6 +252,7 @@ def _keep_dynamo_out() -> None:
 
 
 _HELPERS = (
-    *(plan_of, readable, tensor_layout, packed_layout, state_of, _made_readable, _like_input),
+    *(plan_of, readable, tensor_layout, packed_layout, state_of, _unpacked, _made_readable),
+    _like_input,
 )
 _keep_dynamo_out()

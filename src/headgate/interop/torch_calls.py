@@ -43,15 +43,24 @@ class Plan:
         size = sum(w.numel() for w in module._flat_weights)
         self.heavy = size >= HEAVY and torch_paths.is_plain(module)
         self.layouts: tuple[dict[Any, Layout], dict[Any, Layout]] = ({}, {})
-        self.covered = not module.proj_size and 0 <= self.dropout < 1
+        rates = (self.dropout, self.recurrent_dropout)
+        self.covered = not module.proj_size and all(0 <= rate < 1 for rate in rates)
         if not self.covered:
             return
-        self.parameters = [(name, _shape(module, name)) for name in module._flat_weights_names]
+        names = module._flat_weights_names
+        each = 2 + 2 * bool(self.bias) + 2 * bool(module.layer_norm)
+        if len(names) != self.states * each:
+            raise RuntimeError(
+                f"headgate.torch.{torch_paths.parent(module).__name__}({module.extra_repr()}) has "
+                f"{self.states * each} parameters, but this module was made with {len(names)}; "
+                "make a new module instead of changing its options"
+            )
+        self.parameters = [(name, _shape(module, name)) for name in names]
         self.stack = kernels.make_stack(
             self.cell,
             (self.inputs, self.hidden, self.layers),
             (module.bidirectional, module.bias, module.layer_norm),
-            (self.dropout, self.recurrent_dropout),
+            rates,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -103,6 +112,7 @@ class Layout(NamedTuple):
     y_stride: tuple[int, ...]
     state_shape: tuple[int, ...]
     state_stride: tuple[int, ...]
+    x_shape: tuple[int, ...]
     sizes: Tensor | None = None
     order: Tensor | None = None
     places: tuple[int, int] = (0, 0)  # addresses of both
@@ -141,13 +151,15 @@ def tensor_layout(plan: Plan, x: Tensor, batch_first: bool) -> Layout | None:
     width, hidden, states = plan.outputs, plan.hidden, plan.states
     if len(shape) == 2:
         y = (shape[0], width)
-        found = Layout(0, 0, False, shape[0], 1, y, (width, 1), (states, hidden), (hidden, 1))
+        found = Layout(
+            0, 0, False, shape[0], 1, y, (width, 1), (states, hidden), (hidden, 1), shape
+        )
     else:
         time, batch = (1, 0) if batch_first else (0, 1)
         t, n = shape[time], shape[batch]
         stride = (width, n * width, 1) if batch_first else (n * width, width, 1)
         state, inner = (states, n, hidden), (n * hidden, hidden, 1)
-        found = Layout(time, batch, False, t, n, (*shape[:2], width), stride, state, inner)
+        found = Layout(time, batch, False, t, n, (*shape[:2], width), stride, state, inner, shape)
     if len(known) >= MOST_LAYOUTS:
         known.clear()
     known[shape] = found
@@ -180,7 +192,8 @@ def packed_layout(plan: Plan, batch: PackedSequence) -> Layout | None:
     if rows != data.shape[0]:
         return None
     y, state, inner = (rows, width), (plan.states, n, hidden), (n * hidden, hidden, 1)
-    return Layout(0, 0, True, len(sizes), n, y, (width, 1), state, inner, sizes, order, places)
+    steps, shape = len(sizes), data.shape
+    return Layout(0, 0, True, steps, n, y, (width, 1), state, inner, shape, sizes, order, places)
 
 
 def state_of(plan: Plan, layout: Layout, hx: Any) -> tuple[Tensor, Tensor | None] | None:

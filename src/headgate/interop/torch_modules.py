@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..checks import check_rate
 from ..errors import InputError
 from . import torch_autograd, torch_calls, torch_paths
 
@@ -36,12 +37,8 @@ class Recurrent(nn.RNNBase):
 
     def _add_options(self, reset_after: bool, recurrent_dropout: float, layer_norm: bool) -> None:
         """Take headgate's options, and give the parameters the shapes that follow from them."""
-        if not 0 <= recurrent_dropout < 1:
-            raise InputError(
-                f"recurrent_dropout must be at least 0 and below 1, got {recurrent_dropout!r}"
-            )
         self.reset_after = bool(reset_after)
-        self.recurrent_dropout = float(recurrent_dropout)
+        self.recurrent_dropout = check_rate("recurrent_dropout", recurrent_dropout)
         self.layer_norm = bool(layer_norm)
         if reset_after and not layer_norm:
             return

@@ -116,6 +116,8 @@ def _reason_of_module(module: Any) -> str | None:
         return NO_PROJECTIONS
     if module.dropout >= 1 and module.num_layers > 1:
         return "the engine's dropout leaves something (dropout below 1)"
+    if not 0 <= module.recurrent_dropout < 1:
+        return "the engine's recurrent dropout is at least 0 and below 1"
     for name in itertools.chain(*module._all_weights):
         weight = module._parameters.get(name)
         if type(weight) is not nn.Parameter:
@@ -298,7 +300,7 @@ def _check_sizes(sizes: Tensor) -> None:
     if sizes.dim() != 1 or sizes.dtype != torch.int64:
         integers = sizes.dim() == 1 and not sizes.is_floating_point()
         kind: type[Exception] = RuntimeError if integers else TypeError  # as PyTorch
-        raise kind(f"batch_sizes must be int64 and (T,), got {_shown(sizes)}")
+        raise kind(f"batch_sizes must be int64 and (T,), got {shown(sizes)}")
 
 
 def _by_time(module: Any, x: Tensor, sizes: Tensor | None) -> tuple[list[int], Tensor]:
@@ -335,17 +337,17 @@ def _told(module: Any, input: Any, hx: Any) -> str:
     return (
         f"{_described(module)} expects input {batched}, (T, {i}) of one sequence, or a "
         f"PackedSequence, and as its state {pair}{states}, or None, all{where}; "
-        f"got input {_shown(input)}, state {_shown(hx)}"
+        f"got input {shown(input)}, state {shown(hx)}"
     )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     if isinstance(value, PackedSequence):
-        return f"a PackedSequence of {_shown(value.data)}"
+        return f"a PackedSequence of {shown(value.data)}"
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} of {_short(value.dtype)} on {value.device}"
     if value is None:
         return "None"
     if isinstance(value, tuple | list) and all(isinstance(part, Tensor) for part in value[:4]):
-        return f"a {type(value).__name__} of {len(value)}: {', '.join(map(_shown, value[:4]))}"
+        return f"a {type(value).__name__} of {len(value)}: {', '.join(map(shown, value[:4]))}"
     return f"an object of type {type(value).__name__}"
