@@ -756,6 +756,16 @@ def test_no_chain_fills_the_memory() -> None:
     refused(proto, "elements together")
 
 
+def test_no_wide_activation_fills_the_memory() -> None:
+    wide = 12_000
+    relu = helper.make_node("Relu", ["x"], ["r"])
+    layer = recurrent(outputs=["h"])
+    layer.input[0] = "r"
+    constants = {**weights(inputs=wide), **AXIS}
+    inputs = [value("x", ("T", "N", wide))]
+    refused(model([relu, layer, STEPS], constants, inputs, ("s",)), "elements together")
+
+
 def test_what_the_evaluator_would_keep_is_bounded() -> None:
     with pytest.warns(hg.HeadgateWarning, match="elements together; pass verify=False"):
         hg.onnx.load(filled(("Identity", [], {})))

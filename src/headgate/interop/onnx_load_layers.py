@@ -212,6 +212,7 @@ class Run:
                 f"acts on {width} features one by one; this becomes a dense layer, of at most "
                 f"{MAX_DIAGONAL}"
             )
+        self.book.spend((width, width))
         return self.dense(node, value, np.diag(np.broadcast_to(factor, width)), shift)
 
     def only_owner(self, value: Traced) -> Source | None:

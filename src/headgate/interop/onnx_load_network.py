@@ -77,7 +77,7 @@ def draft(book: Book, reads: Sequence[Read], task: str) -> Draft:
             parts[source.index] = Part(source.kind, mine, source.facts, source.width, [source])
     final = Part("output", [(parts[read.source.index], read.last) for read in reads], {}, 0)
     order = [*parts.values(), final]
-    order = _activations(order)
+    order = _activations(book, order)
     order = _both_ways(order)
     order = _stacks(order)
     return _Writer(order, task).draft()
@@ -107,7 +107,7 @@ def _readers(order: Sequence[Part], part: Part) -> int:
     return sum(1 for other in order for source, _ in other.reads if source is part)
 
 
-def _activations(order: list[Part]) -> list[Part]:
+def _activations(book: Book, order: list[Part]) -> list[Part]:
     """Activations go into the dense layers before them, or become dense layers."""
     gone: list[Part] = []
     for part in order:
@@ -126,6 +126,7 @@ def _activations(order: list[Part]) -> list[Part]:
             part.reads = before.reads
             gone.append(before)
         else:
+            book.spend((part.width, part.width))
             eye = np.eye(part.width, dtype=np.float32)
             part.facts = {"weight": eye, "bias": None, "activation": part.facts["activation"]}
     return [part for part in order if not any(part is other for other in gone)]
