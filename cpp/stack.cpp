@@ -107,14 +107,27 @@ class PackedStack {
   void pack(const std::vector<Segment>& segments, const float* const* values) {
     for (size_t i = 0; i < segments.size(); ++i)
       std::memcpy(parameters.data() + segments[i].offset, values[i], bytes(segments[i].size()));
-    for (auto& layer : layers) layer->pack(kernels, parameters.data(), use());
+    for (auto& layer : layers) layer->pack(kernels, parameters.data(), {training, training, true});
     packed = true;
+    back.assign(layers.size(), {});
+  }
+
+  // What a backward pass of layer l reads, packed when the first one comes.
+  void pack_back(size_t l, bool input_gradient, bool through_time) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    const Use missing{through_time && !back[l].training, input_gradient && !back[l].input_gradient};
+    if (!missing.training && !missing.input_gradient) return;
+    layers[l]->pack_back(kernels, parameters.data(), missing);
+    back[l].training = back[l].training || missing.training;
+    back[l].input_gradient = back[l].input_gradient || missing.input_gradient;
   }
 
   const Kernels& kernels;
   const bool training;
   bool packed = false;
   Layers layers;
+  std::vector<Use> back;  // of each layer, what is packed
+  std::mutex mutex;
   AlignedFloats parameters;
   Arena arena;
 };
@@ -327,11 +340,14 @@ void Stack::Workspace::backward(const Tape::Call& call) {
     const std::vector<float*> to = pieces(l, call.gradients);
     run.pieces = to.data();
     if (!asks(l, call.gradients)) run.gradients = nullptr;
+    run.to_first = call.first.h || call.first.c;
     Io at = io(l);
     at.dy = const_cast<float*>(dy);  // read only: see Pass::keep_hidden_gradients
     at.dy_row = dy_row;
     at.dx = l == 0 ? call.dx : l == lowest ? nullptr : dy == dx_below ? dy_copy : dx_below;
     at.dx_row = l == 0 ? options.inputs : 0;
+    const bool once = rows.steps == 1 && !options.layer_norm && options.cell != Cell::gru_before;
+    packed->pack_back(l, at.dx != nullptr, !once || run.to_first);
     layers[l]->backward(run, at);
     if (l == lowest) break;
     if (drop && l - 1 < dropouts.size()) {

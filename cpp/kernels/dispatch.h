@@ -62,6 +62,7 @@ struct CellArgs {
   const float* packed_back;  // backward: strips of U as [G * H, H]
   float* grad_out;           // [rows, padded] dLoss/dh from above
   bool keep_total;           // backward leaves in grad_out the whole dLoss/dh, later steps included
+  bool to_first;             // backward leaves dLoss/dh0 in grad_state; else that may be anything
   float* grad_state;         // [n, padded] in: dLoss/dh_n (or zeros); out: dLoss/dh0
   float* grad_memory;        // [n, padded] likewise for c (lstm)
   float* grad_seen;          // [n, padded] scratch, with a mask

@@ -19,6 +19,7 @@
 struct Run {
   const CellArgs& a;
   int64_t row, before, after, sequence;
+  bool fresh;  // the first step of these sequences
 };
 
 // Where the values of a run lie. To be made where it is used: what a cell does not need is then
@@ -62,7 +63,7 @@ struct Step {
 static inline Run run_at(const CellArgs& a, int64_t t, int64_t i, bool fresh) {
   const int64_t row = a.offset[t] + i;
   const int64_t before = fresh ? a.initial + i : a.lead + a.offset[a.reverse ? t + 1 : t - 1] + i;
-  return {a, row, before, a.lead + row, i};
+  return {a, row, before, a.lead + row, i, fresh};
 }
 
 // Calls body(run, rows) for the runs of sequences [r0, r1) at step t. In reverse, sequences that
@@ -492,7 +493,8 @@ HEADGATE_INLINE vf whole_gradient(const Step& s, int64_t at) {
 }
 
 // Each cell: gradients(): d(pre-activations) of vector u of a row, and in grad the part of dLoss/dh
-// that does not pass the weights. through(): what does, added to `target`.
+// that does not pass the weights. through(): what does, added to `target`; kCompletes: and
+// gradients of gates that follow from it.
 
 // The factors do not wait for dh, so a machine computes them while the step before is still
 // running.
@@ -513,6 +515,7 @@ struct GruBack {
     store(s.inner + at, mul(dh, to_q));
     store(s.grad + at, mul(dh, z));
   }
+  static constexpr bool kCompletes = false;
   static inline void through(const Run& run, float* target, int64_t rows, bool backwards) {
     through_weights(run, 0, 3, 2, target, rows, backwards);
   }
@@ -533,6 +536,7 @@ struct GruBeforeBack {
     store(s.scratch + at, set1(0.0f));
   }
   // r meets h only within r * h, whose gradient is the candidate's.
+  static constexpr bool kCompletes = true;
   static inline void through(const Run& run, float* target, int64_t rows, bool backwards) {
     const Step s(run);
     through_weights(run, 2, 1, -1, s.scratch, rows, backwards);
@@ -567,6 +571,7 @@ struct LstmBack {
     store(s.grad_c + at, mul(dc, f));
     store(s.grad + at, set1(0.0f));
   }
+  static constexpr bool kCompletes = false;
   static inline void through(const Run& run, float* target, int64_t rows, bool backwards) {
     through_weights(run, 0, 4, -1, target, rows, backwards);
   }
@@ -581,6 +586,7 @@ struct RnnBack {
           Tanh ? mul(dh, fnma(h, h, set1(1.0f))) : keep_where_positive(dh, h));
     store(s.grad + at, set1(0.0f));
   }
+  static constexpr bool kCompletes = false;
   static inline void through(const Run& run, float* target, int64_t rows, bool backwards) {
     through_weights(run, 0, 1, -1, target, rows, backwards);
   }
@@ -592,6 +598,7 @@ static inline void step_back(const Run& run, int64_t rows, bool backwards) {
   const Step s(run);
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t u = 0; u < s.padded; u += kLanes) Back::gradients(s, row, u);
+  if (run.fresh && !run.a.to_first && !run.a.gain && !Back::kCompletes) return;
   if (!s.masked) return Back::through(run, s.grad, rows, backwards);
   const int64_t size = rows * s.padded;
   for (int64_t at = 0; at < size; at += kLanes) store(s.through + at, set1(0.0f));

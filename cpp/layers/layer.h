@@ -57,6 +57,7 @@ struct Pass {
   bool keep;  // values within layers stay after forward(), for backward() or view(): needs room
   bool keep_hidden_gradients;      // recurrent layers leave dLoss/dh of every step in dy
   bool clear_tables = false;       // backward finds the gradients of tables (Layer::table) zero
+  bool to_first = false;           // backward leaves get_state_gradient() something to give
   float* const* pieces = nullptr;  // of a layer in a Stack: where each of its segments' gradients
                                    // goes, whatever `gradients` says
 };
@@ -140,6 +141,8 @@ class Layer {
   // workspace of its own. The owner plans and packs them; `owner` was built alike.
   virtual void plan_weights(const Kernels&, Arena*, Use) {}
   virtual void share_weights(const Layer& /*owner*/) {}
+  // What only backward() reads, of which pack() leaves out what is shared.
+  virtual void pack_back(const Kernels&, const float* /*parameters*/, Use) {}
   // Whether the output lies in the layer's own workspace, and where.
   virtual bool keeps_output() const { return false; }
   virtual float* output() { return nullptr; }

@@ -152,7 +152,12 @@ class Recurrent final : public Layer {
   }
 
   void pack(const Kernels& k, const float* parameters, Use use) override {
-    for (Direction& d : directions_) pack_direction(k, parameters, use, &d);
+    for (Direction& d : directions_) pack_direction(k, parameters, &d);
+    if (!use.shared) pack_back(k, parameters, use);
+  }
+
+  void pack_back(const Kernels& k, const float* parameters, Use use) override {
+    for (Direction& d : directions_) pack_direction_back(k, parameters, use, &d);
   }
 
   void set_state(const Kernels& k, const Rows& rows, const State<const float>& state) override {
@@ -295,7 +300,7 @@ class Recurrent final : public Layer {
     return reverse ? Track{block + total_ * hp_, block} : Track{block, block + sequences_ * hp_};
   }
 
-  void pack_direction(const Kernels& k, const float* parameters, Use use, Direction* d) {
+  void pack_direction(const Kernels& k, const float* parameters, Direction* d) {
     const int64_t h = hidden_, hp = padded(k, h), strip = h * k.lanes;
     const float* w = parameters + d->weight_ih;
     const float* u = parameters + d->weight_hh;
@@ -319,6 +324,12 @@ class Recurrent final : public Layer {
     for (int64_t gate = 0; gate < (gru ? 2 : gates_); ++gate)
       for (int64_t j = 0; j < h; ++j) d->bias_in[gate * hp + j] += bias_hh[gate * h + j];
     if (cell_ == Cell::gru) std::memcpy(d->bias_hidden, bias_hh + 2 * h, bytes(h));
+  }
+
+  void pack_direction_back(const Kernels& k, const float* parameters, Use use, Direction* d) {
+    const int64_t h = hidden_, hp = padded(k, h), strip = h * k.lanes;
+    const float* w = parameters + d->weight_ih;
+    const float* u = parameters + d->weight_hh;
     if (use.training) k.pack(u, h, 1, gates_ * h, h, d->packed_back, k.lanes, gates_ * strip);
     if (!use.input_gradient) return;
     for (int64_t gate = 0; gate < gates_; ++gate)
@@ -362,6 +373,7 @@ class Recurrent final : public Layer {
     args->packed_back = d.packed_back;
     args->grad_out = directions_.size() == 1 ? io.dy : d.grad_out;
     args->keep_total = pass.keep_hidden_gradients;
+    args->to_first = pass.to_first;
     args->grad_state = d.grad_state;
     args->grad_memory = d.grad_memory;
     args->grad_seen = d.grad_seen;
