@@ -112,7 +112,7 @@ RED = (
         "sigmoid(sub(set1(0), acc[i / P][i % P * 4 + 3]))",
     ),
     Change("c without tanh", RECURRENCE, "c[i] = tanh(c[i])", "(void)0"),
-    Change("h for c", LAYER, "body(d.memories, reverse)", "body(d.states, reverse)"),
+    Change("h for c", LAYER, "Carried{d.memories,", "Carried{d.states,"),
     Change("an RNN without tanh", RECURRENCE, "Tanh ? tanh(acc", "Tanh ? (acc"),
     Change("an RNN without relu", RECURRENCE, "max_or_nan(set1(0.0f), acc", "(acc"),
     # forward, normalised
@@ -220,7 +220,9 @@ RED = (
         "inner ? d.inner : d.gates + gate * hp_, inner ? hp_ : all",
         "d.gates + gate * hp_, all",
     ),
-    Change("dU past the norm", LAYER, "hidden = d.raw", "hidden = d.gates"),
+    Change(
+        "dU past the norm", LAYER, "layer_norm ? d.raw : d.gates", "layer_norm ? d.gates : d.gates"
+    ),
     # backward, in reverse
     Change(
         "the forward half for both",
@@ -231,8 +233,8 @@ RED = (
     Change(
         "dx of one direction",
         LAYER,
-        "io.dx, x_row,\n             &d != directions_.data()",
-        "io.dx, x_row, false",
+        "padded(pass.k, inputs_), &d != directions_.data()",
+        "padded(pass.k, inputs_), false",
     ),
     Change(
         "dU in reverse against h of the step before",
