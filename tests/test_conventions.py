@@ -437,7 +437,37 @@ LSTM = {"kernel": np.ones((5, 12)), "bias": np.zeros(12)}
         (
             {"i": {"kernel": np.ones((2, 3))}, "h": {}},
             {"convention": "flax"},
-            "h.kernel must hold floating-point numbers, got object",
+            "'h' of a flax cell has the arrays kernel, bias .*, got none",
+        ),
+        (
+            {"dense_i": KERNEL, "dense_h": RECURRENT},
+            {"convention": "nnx"},
+            "'dense_i' of a flax cell is a dict or a list of arrays, got ndarray",
+        ),
+        (
+            {"dense_i": {"kernel": KERNEL, "scale": BIAS}, "dense_h": {"kernel": RECURRENT}},
+            {"convention": "nnx"},
+            "has the arrays kernel, bias .*, got kernel, scale",
+        ),
+        (  # two layers, of which only one would be left
+            {f"cell_{k}/{name}": part for k in range(2) for name, part in LSTM.items()},
+            {"convention": "tensorflow1", "forget_bias": 1.0},
+            "variables of several cells: cell_0/kernel, .*; pass a list with a dict for each",
+        ),
+        (
+            {"W": KERNEL.T, "R": RECURRENT.T, "B": [[1.0], [2.0, 3.0]]},
+            {"convention": "onnx", "reset_after": True},
+            "B is no array",
+        ),
+        (
+            {"type": "gru", "weights": [[[10**400]]] * 3},
+            {"convention": "rtneural"},
+            "are no arrays",
+        ),
+        (
+            LAYER,
+            {"convention": "keras", "head": 5},
+            "a dense layer of convention 'keras' is a dict or a list of arrays, got int",
         ),
         ([KERNEL], {"convention": "mlx"}, "is a dict of arrays by name, .*got list"),
         ({"Wx": KERNEL.T}, {"convention": "mlx"}, "has the arrays Wx, Wh, b, bhn, bias"),

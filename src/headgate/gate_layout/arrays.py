@@ -43,6 +43,11 @@ def by_name(
     if isinstance(weights, Mapping):
         given = dict(weights)
     else:
+        if not isinstance(weights, (list, tuple)):
+            raise InputError(
+                f"{what} is a dict or a list of arrays, got {type(weights).__name__}; it has "
+                f"{', '.join(names)}"
+            )
         given = dict(zip(names, weights, strict=False))
         given |= {f"number {k}": 0 for k in range(len(names), len(weights))}
     given = {name: value for name, value in given.items() if value is not None}

@@ -247,15 +247,15 @@ def _fold_pytorch(layers: list[tuple[Any, ...]]) -> dict[str, Array]:
 def _unfold_onnx(entry: Any) -> tuple[list[Any], int]:
     """The operator's W, R, B with their direction axis, or without it."""
     given = by_name(entry, OnnxWeights._fields, "an ONNX operator", optional=1)
-    ranks = {name: np.ndim(value) for name, value in given.items()}
-    if ranks["R"] != 3:
+    given = {name: floats(name, value) for name, value in given.items()}
+    if given["R"].ndim != 3:
         return [given], 1
-    directions = np.shape(given["R"])[0]
+    directions = len(given["R"])
     wanted = {"W": 3, "R": 3, "B": 2}
     if directions not in (1, 2) or any(
-        ranks[name] != wanted[name] or np.shape(given[name])[0] != directions for name in given
+        value.ndim != wanted[name] or len(value) != directions for name, value in given.items()
     ):
-        shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in given.items())
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in given.items())
         raise InputError(
             "an ONNX operator has W (D, GH, I), R (D, GH, H), B (D, 2GH), D being 1 or 2, got "
             f"{shapes}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .arrays import Array, bias_of, expect, floats, matrices, packed
+from .arrays import Array, bias_of, by_name, expect, floats, matrices, packed
 from .layer import CellWeights, apart, cell_weights, expect_reset, merge_biases
 
 # A gate's matrices are called i and h with its letter behind, "ir", "hr"; an RNN's "i", "h".
@@ -32,7 +32,9 @@ def from_flax(params: Mapping[str, Any]) -> CellWeights:
         raise InputError(f"a cell of flax is a dict of parameters, got {type(params).__name__}")
     parts = {str(name).rstrip("_"): part for name, part in params.items()}
     if set(parts) == {"dense_i", "dense_h"}:
-        given = {f"{name}.{key}": value for name in parts for key, value in parts[name].items()}
+        given = {
+            f"{name}.{key}": value for name in parts for key, value in _dense(name, parts).items()
+        }
         w, u = matrices(given, "dense_i.kernel", "dense_h.kernel", rows=False)
         return cell_weights(w, u, given.get("dense_i.bias"), given.get("dense_h.bias"))
     names = {gates: {side + gate for side in "ih" for gate in gates} for gates in GATES.values()}
@@ -48,17 +50,22 @@ def from_flax(params: Mapping[str, Any]) -> CellWeights:
     return cell_weights(w, u, b_ih, b_hh)
 
 
+def _dense(name: str, parts: Mapping[str, Any]) -> dict[str, Any]:
+    return by_name(parts[name], ("kernel", "bias"), f"{name!r} of a flax cell", optional=1)
+
+
 def _stacked(side: str, gates: tuple[str, ...], parts: Mapping[str, Any]) -> tuple[Array, Array]:
     """The kernels of one side as rows (GH, inputs), and their biases, zeros where there is none."""
     kernels: list[Array] = []
     biases = []
     for gate in gates:
         name = side + gate
-        kernel = floats(f"{name}.kernel", parts[name].get("kernel"))
+        given = _dense(name, parts)
+        kernel = floats(f"{name}.kernel", given["kernel"])
         shape = np.shape(kernels[0].T) if kernels else (None, None)
         expect(f"{name}.kernel", kernel, shape, "(inputs, H)", "all gates have the same")
         h = kernel.shape[1]
-        biases.append(bias_of(f"{name}.bias", parts[name].get("bias"), h, "H", kernel.dtype))
+        biases.append(bias_of(f"{name}.bias", given.get("bias"), h, "H", kernel.dtype))
         kernels.append(kernel.T)
     return np.concatenate(kernels), np.concatenate(biases)
 

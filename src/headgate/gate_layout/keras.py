@@ -100,7 +100,7 @@ def from_lists(weights: Any, count: int) -> list[Array]:
         raise InputError(f"an RTNeural layer of this type has a list of {count} weights, got {got}")
     try:
         return [np.asarray(part, np.float64) for part in weights]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"the weights of an RTNeural layer are no arrays: {error}") from None
 
 

@@ -47,7 +47,13 @@ def from_tensorflow1(
         forget_bias: an LSTM's; TensorFlow's default is 1.0, and nothing in the arrays tells.
     """
     if isinstance(weights, Mapping):
-        weights = {_short(name): value for name, value in weights.items()}
+        short = {_short(name): value for name, value in weights.items()}
+        if len(short) < len(weights):  # of one of them nothing would be left
+            raise InputError(
+                f"these are variables of several cells: {', '.join(map(str, weights))}; pass a "
+                "list with a dict for each layer"
+            )
+        weights = short
     if len(weights) != 2:
         given = by_name(weights, GRU, "TensorFlow 1's GRUCell")
         return _gru(given)
