@@ -392,6 +392,21 @@ def test_a_given_spec_takes_weights_by_order() -> None:
     )
 
 
+def carried(m: Any, x: Any) -> Any:
+    """Goes on from the call before, as long as the batch is as large."""
+    h = getattr(m, "h", None)
+    out, m.h = m.gru(x, None if h is None or h.shape[1] != len(x) else h)
+    return out
+
+
+def ends_of(m: Any, x: Any, there: Any) -> Any:
+    """Lengths are found in the input."""
+    sizes = there.sum(1).clamp(min=1)
+    packed = pack_padded_sequence(x, sizes, batch_first=True, enforce_sorted=False)
+    return m.gru(packed)[1][-1]
+
+
+DIFFER = "each of its layers does what a network's would, but its outputs differ by up to "
 SPEC = "; build the spec yourself and pass spec=, whose weights are then taken without a run"
 KNOWN = f"; layers that have one are Embedding, GRU, LSTM, RNN, Linear, Dropout{SPEC}"
 
@@ -465,7 +480,34 @@ KNOWN = f"; layers that have one are Embedding, GRU, LSTM, RNN, Linear, Dropout{
         ),
         (
             lambda: model(lambda m, x: m.gru(x, torch.randn(1, len(x), 6))[0]),
-            "(does it begin with a state that is not zero, or change from call to call?)",
+            "(does it begin with a state that is not zero, change from call to call, read the ",
+        ),
+        (lambda: model(carried), DIFFER),
+        (lambda: model(lambda m, x: m.fc(m.gru(x[:, -10:])[0][:, -1])), DIFFER),
+        (lambda: model(lambda m, x: m.fc(ends_of(m, x, x.abs().sum(2) > 0))), DIFFER),
+        (
+            lambda: Model(
+                lambda m, x: ends_of(m, m.embedding(x), x != 0),
+                embedding=nn.Embedding(1000, 4),
+                gru=nn.GRU(4, 6, batch_first=True),
+            ),
+            DIFFER,
+        ),
+        (
+            lambda: model(lambda m, x: m.fc2(F.relu6(m.fc(m.gru(x)[0])))),
+            "what it does between 'fc' and 'fc2' is none of what",
+        ),
+        (
+            lambda: model(lambda m, x: m.fc2(m.fc(m.gru(x)[0])).clamp(-20, 20)),
+            "what it does behind 'fc2' is none of what",
+        ),
+        (
+            lambda: model(lambda m, x: m.gru(x.clamp(-9, 9))[0]),
+            "between its input and 'gru' it changes the numbers",
+        ),
+        (
+            lambda: model(lambda m, x: m.gru(x.mul_(2))[0]),
+            "between its input and 'gru' it changes the numbers",
         ),
         (
             lambda: model(lambda m, x: m.fc2(m.fc(m.gru(x)[0][:, -1])) + 1e-3),

@@ -260,6 +260,7 @@ def _check(net: Network, run: Run, end: str, layout: str) -> None:
             largest = float(np.abs(made - expected).max())
         raise Unlike(
             "each of its layers does what a network's would, but its outputs differ by up to "
-            f"{largest:.2g} (does it begin with a state that is not zero, or change from call to "
-            "call?)"
+            f"{largest:.2g} (does it begin with a state that is not zero, change from call to call, "
+            "read the last steps alone, or find lengths in its input? a network is told lengths, "
+            "so pass them as a second argument, lengths)"
         )

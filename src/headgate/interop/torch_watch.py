@@ -23,6 +23,7 @@ Array = NDArray[Any]
 Forms = dict[str, Array]  # by the layout that a tensor is taken for: (N, T, F), or (N, F)
 
 SHAPES = ((4, 7), (3, 5))  # (N, T) of the runs; unlike, so that no axis is taken for another
+LONG = (2, 40)  # for modules that look at the last steps alone
 GIVE_SPEC = "build the spec yourself and pass spec=, whose weights are then taken without a run"
 
 
@@ -65,10 +66,24 @@ class Run:
 
 
 class Noise(NamedTuple):
-    """N(``shift``, 1)."""
+    """N(``shift``, ``scale`` squared)."""
 
     rng: np.random.Generator
     shift: float
+    scale: float = 1.0
+
+
+# Around 0, mostly below, so that a ReLU shows behind a maximum too, and far from it, where a ReLU6
+# and other limits show.
+SPREADS = ((0.0, 1.0), (-2.0, 1.0), (0.0, 100.0))
+
+
+class Case(NamedTuple):
+    """What one run is given beside its shape: lengths or not, and steps that look like padding."""
+
+    shape: tuple[int, int]
+    ragged: bool = False
+    padded: bool = False
 
 
 def feeds(module: nn.Module, layers: dict[str, nn.Module]) -> Iterator[Feed]:
@@ -102,32 +117,49 @@ def _second(module: nn.Module) -> str:
 
 
 def watch(module: nn.Module, layers: dict[str, nn.Module], feed: Feed, *, noise: bool) -> list[Run]:
-    """Run a module on random numbers: on two shapes, and where it takes lengths on ragged ones.
+    """Run a module on random numbers: on several shapes, where it takes lengths on ragged ones.
 
     Args:
         noise: put random numbers in the place of what each layer puts out, so that no ReLU stays
-            hidden behind values that happen to be positive, nor a mean behind equal ones.
+            hidden behind values that happen to be positive, nor a mean behind equal ones. Without
+            it there are also long sequences, and ones that end in what people pad with.
 
     Raises:
         CannotRun: it does not take such inputs.
         InputError: a layer was run more than once, or something else than finite numbers comes out.
     """
     rng = np.random.default_rng(0)
-    cases = [(shape, False) for shape in SHAPES]
-    cases += [(shape, True) for shape in SHAPES] if feed.second == "lengths" else []
+    cases = [Case(shape) for shape in (*SHAPES, SHAPES[0] if noise else LONG)]
+    if not noise:  # the same size again, for modules that keep a state as long as it fits
+        cases.append(Case(LONG, padded=True))
+    cases += [Case(shape, ragged=True) for shape in SHAPES] if feed.second == "lengths" else []
     runs: list[Run] = []
-    for (n, t), ragged in cases:
-        shape = (n, t) if feed.tokens else (n, t, feed.width or 1)
-        if feed.tokens:
-            x: Array = rng.integers(feed.tokens, size=shape)
-        else:
-            x = rng.standard_normal(shape).astype(np.float32)
-        lengths = [max(1, t - 2 * k) for k in range(n)] if ragged else None
-        run = Run(x, lengths)
-        # around 0, and mostly below, so that a ReLU shows behind a maximum too
-        _watched(module, layers, feed, run, Noise(rng, -2.0 * (len(runs) % 2)) if noise else None)
+    for case in cases:
+        spread = Noise(rng, *SPREADS[len(runs) % len(SPREADS)]) if noise else None
+        run = _run(rng, layers, feed, case, 1.0 if spread is None else spread.scale)
+        _watched(module, layers, feed, run, spread)
         runs.append(run)
     return runs
+
+
+def _run(
+    rng: np.random.Generator, layers: dict[str, nn.Module], feed: Feed, case: Case, scale: float
+) -> Run:
+    n, t = case.shape
+    lengths = [max(1, t - 2 * k) for k in range(n)] if case.ragged else None
+    if not feed.tokens:
+        x: Array = (scale * rng.standard_normal((n, t, feed.width or 1))).astype(np.float32)
+        if case.padded:
+            x[:, t // 2 :] = 0
+        return Run(x, lengths)
+    x = rng.integers(feed.tokens, size=(n, t))
+    if case.padded:
+        tables = [layer for layer in layers.values() if isinstance(layer, nn.Embedding)]
+        usual = [table.padding_idx for table in tables] + [0, 1]
+        tails = [k for k in usual if k is not None and k < feed.tokens]
+        for row, start in zip(range(n), (t // 2, t // 3), strict=False):
+            x[row, start:] = tails[row % len(tails)]
+    return Run(x, lengths)
 
 
 def close(a: Array, b: Array) -> bool:
@@ -161,7 +193,7 @@ def _watched(
 
 def _call(module: nn.Module, feed: Feed, x: Array, lengths: list[int] | None) -> Any:
     weight = next(module.parameters())
-    tensor = torch.from_numpy(x)
+    tensor = torch.tensor(x)  # a copy: forward may change what it is given
     if not feed.tokens:
         tensor = tensor.to(weight.dtype)
         tensor = tensor if feed.width else tensor[:, :, 0]
@@ -207,7 +239,7 @@ def _scrambled(layer: nn.Module, made: Any, noise: Noise) -> Any:
             return PackedSequence(like(value.data), *value[1:])
         if isinstance(value, tuple):
             return tuple(map(like, value))
-        numbers = noise.shift + noise.rng.standard_normal(value.shape)
+        numbers = noise.shift + noise.scale * noise.rng.standard_normal(value.shape)
         return torch.from_numpy(numbers).to(value.device, value.dtype)
 
     made = like(made)
