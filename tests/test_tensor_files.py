@@ -257,6 +257,12 @@ SPEC = "build the network's spec and pass spec="
             "the shape None, has (2, 3)",
         ),
         (
+            GRU | {"gru.bias_hh_l0": np.array(1, np.float32)},
+            {},
+            "'gru' is no GRU of 2 inputs and 3 units as headgate has it: bias_hh_l0 should have "
+            "the shape None, has ()",
+        ),
+        (
             GRU | some(norm__weight=(3,), norm__bias=(3,)),
             {},
             "the tensors ['norm.bias', 'norm.weight'] are of no layer that headgate has: a GRU, "

@@ -441,6 +441,10 @@ KNOWN = f"; layers that have one are Embedding, GRU, LSTM, RNN, Linear, Dropout{
             lambda: nn.GRU(4, 6).bfloat16(),
             "weight_ih_l0 of 'GRU' is torch.bfloat16; convert the module with .float() first",
         ),
+        (
+            lambda: nn.Sequential(WithMore(3, 4)),
+            "'0' has parameters that no WithMore has: ['lora']; make its weight a plain one first",
+        ),
         (lambda: nn.LazyLinear(4), "'LazyLinear' has no sizes yet; run the module once before"),
         (
             lambda: nn.Embedding(4, 3, max_norm=1.0),
@@ -480,7 +484,7 @@ KNOWN = f"; layers that have one are Embedding, GRU, LSTM, RNN, Linear, Dropout{
         ),
         (
             lambda: model(lambda m, x: m.gru(x, torch.randn(1, len(x), 6))[0]),
-            "(does it begin with a state that is not zero, change from call to call, read the ",
+            "(does it begin with a state that is not zero, change from call to call, read ",
         ),
         (lambda: model(carried), DIFFER),
         (lambda: model(lambda m, x: m.fc(m.gru(x[:, -10:])[0][:, -1])), DIFFER),
@@ -527,6 +531,26 @@ def test_what_is_refused(make: Any, message: str) -> None:
     with pytest.raises(hg.InputError) as caught:
         hg.Network.from_torch(make())
     assert message in str(caught.value)
+
+
+class WithMore(nn.Linear):
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.lora = nn.Parameter(torch.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("linear", "message"),
+    [
+        (lambda: nn.LazyLinear(4), "parameter 'weight' has no values yet; run the module once"),
+        (lambda: nn.Linear(3, 4, device="meta"), "parameter 'weight' has no values yet"),
+        (lambda: nn.Linear(3, 4, dtype=torch.complex64), "'weight' is torch.complex64; headgate's"),
+    ],
+)
+def test_weights_without_values_are_not_taken(linear: Any, message: str) -> None:
+    spec = hg.NetworkSpec((hg.InputSpec("x", 3),), (hg.Dense("d", ("x",), size=4),))
+    with pytest.raises(hg.InputError, match=message):
+        hg.Network.from_torch(nn.Sequential(linear()), spec=spec)
 
 
 class Holder(nn.Module):

@@ -145,7 +145,7 @@ def _recurrent(path: str, own: Tensors, told: Untold, taken: list[str]) -> Part:
         "layer_norm": "norm_ih_l0" in own,
     }
     if cls is GRU:
-        options["reset_after"] = len(own.get("bias_hh_l0", hh[:, 0])) != 2 * size
+        options["reset_after"] = np.shape(own.get("bias_hh_l0")) != (2 * size,)
     if cls is RNN:
         options["nonlinearity"] = _must(told.nonlinearity, "nonlinearity", NONLINEARITIES, who)
     name = part_name(path, cls.kind, taken)

@@ -9,6 +9,7 @@ between them is found by trying what networks here can do
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from .torch_networks import TorchNetwork
 from .torch_reading import KINDS, Array, Reader, kind_of, parameters
 from .torch_watch import GIVE_SPEC, CannotRun, feeds, watch
 
+OWN_NAME = re.compile(r"(weight|bias)|(weight|bias|norm)_(ih|hh)_l\d+(_reverse)?")
 WEIGHTED = tuple(cls for cls in KINDS if cls is not nn.Dropout)
 
 
@@ -121,6 +123,12 @@ def _check(path: str, part: Any) -> None:
             )
     if getattr(part, "proj_size", 0):
         raise InputError(f"{path!r} has proj_size={part.proj_size}; headgate has no projections")
+    odd = [name for name, _ in part.named_parameters() if not OWN_NAME.fullmatch(name)]
+    if odd:  # old weight_norm, spectral_norm and prune; adapters
+        raise InputError(
+            f"{path!r} has parameters that no {type(part).__name__} has: {odd}; make its weight a "
+            "plain one first, as torch.nn.utils.remove_weight_norm does"
+        )
     if getattr(part, "max_norm", None) is not None:
         raise InputError(f"{path!r} has max_norm={part.max_norm}; headgate does not renormalise")
 

@@ -43,11 +43,17 @@ def kind_of(part: nn.Module) -> str:
 def parameters(part: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
     """A module's parameters as float32; biases that it does not have are zeros."""
     zeros = {key: np.zeros(shape, np.float32) for key, shape in shapes.items() if "bias" in key}
-    own = {name: _array(tensor) for name, tensor in part.named_parameters()}
+    own = {name: _array(name, tensor) for name, tensor in part.named_parameters()}
     return {name: array for name, array in zeros.items() if name not in own} | own
 
 
-def _array(tensor: Tensor) -> Array:
+def _array(name: str, tensor: Tensor) -> Array:
+    if nn.parameter.is_lazy(tensor) or tensor.is_meta:
+        raise InputError(
+            f"parameter {name!r} has no values yet; run the module once before, or load its weights"
+        )
+    if not tensor.is_floating_point():
+        raise InputError(f"parameter {name!r} is {tensor.dtype}; headgate's are of real numbers")
     with np.errstate(over="ignore"):  # what is infinite is said by whoever takes it
         made: Array = tensor.detach().cpu().double().numpy().astype(np.float32)
     return made
@@ -260,7 +266,7 @@ def _check(net: Network, run: Run, end: str, layout: str) -> None:
             largest = float(np.abs(made - expected).max())
         raise Unlike(
             "each of its layers does what a network's would, but its outputs differ by up to "
-            f"{largest:.2g} (does it begin with a state that is not zero, change from call to call, "
-            "read the last steps alone, or find lengths in its input? a network is told lengths, "
-            "so pass them as a second argument, lengths)"
+            f"{largest:.2g} (does it begin with a state that is not zero, change from call to "
+            "call, read the last steps alone, or find lengths in its input? a network is told "
+            "lengths, so let forward take them as a second argument, lengths)"
         )
