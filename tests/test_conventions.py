@@ -525,6 +525,17 @@ def test_what_a_convention_cannot_hold_is_said(cell, after, convention, facts, m
         nets(cell, reset_after=after).to_weights(convention=convention, **facts)
 
 
+def test_what_is_no_stack_of_pytorchs_is_not_written_as_one():
+    pair = (hg.GRU("a", ("x",), hidden_size=4), hg.GRU("b", ("x",), hidden_size=4))
+    beside = hg.NetworkSpec((hg.InputSpec("x", 4),), (*pair, hg.Concat("c", ("a", "b"))))
+    layers = (pair[0], hg.LSTM("b", ("a",), hidden_size=4))
+    for spec in (beside, hg.NetworkSpec((hg.InputSpec("x", 4),), layers)):
+        with pytest.raises(
+            InputError, match=r"'b' does not go on from 'a' as one nn\.GRU's layers"
+        ):
+            hg.Network(spec).to_weights(convention="pytorch")
+
+
 def test_only_plain_recurrent_layers_are_written():
     with pytest.raises(InputError, match="layer 'gru' has layer_norm, which no other convention"):
         nets(layer_norm=True).to_weights(convention="pytorch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
@@ -100,6 +101,8 @@ class Conventions:
         _check_facts(None, update_form, forget_bias)
         state = self.state_dict()
         layers: list[Layer] = []
+        if convention == "pytorch":
+            _check_one_module(self.spec)
         for stack in self.spec.recurrent():
             if stack.layer_norm:
                 raise InputError(
@@ -113,6 +116,20 @@ class Conventions:
         if not layers:
             raise InputError("this network has no recurrent layer")
         return write_stack(layers, convention, update_form=update_form, forget_bias=forget_bias)
+
+
+def _check_one_module(spec: NetworkSpec) -> None:
+    """Stacks that are parts of a graph would load into one nn.GRU and compute something else."""
+    through = {layer.name: layer.inputs[0] for layer in spec.layers if layer.kind == "dropout"}
+    stacks = spec.recurrent()
+    for before, stack in itertools.pairwise(stacks):
+        reads = stack.inputs[0]
+        reads = through.get(reads, reads)
+        if reads != before.name or stack.kind != before.kind:
+            raise InputError(
+                f"layer {stack.name!r} does not go on from {before.name!r} as one nn.GRU's layers "
+                "do; state_dict() has the parameters of each"
+            )
 
 
 def _check_facts(reset_after: Any, update_form: Any, forget_bias: Any) -> None:

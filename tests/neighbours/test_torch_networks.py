@@ -385,3 +385,10 @@ def test_what_does_not_fit_is_said(call: Any, message: str) -> None:
     with pytest.raises(hg.InputError) as caught:
         call(module)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("lengths", ["ab", [None, 1], {}, [1j, 2]])
+def test_lengths_of_other_types(lengths: Any) -> None:
+    module = hg.Network(input_size=2, hidden_size=4).to_torch()
+    with pytest.raises(hg.InputError, match="lengths must be 2 integers, one for each sample, got"):
+        module(torch.zeros(2, 3, 2), lengths=lengths)

@@ -145,7 +145,8 @@ def _recurrent(path: str, own: Tensors, told: Untold, taken: list[str]) -> Part:
         "layer_norm": "norm_ih_l0" in own,
     }
     if cls is GRU:
-        options["reset_after"] = np.shape(own.get("bias_hh_l0")) != (2 * size,)
+        second = own.get("bias_hh_l0")
+        options["reset_after"] = second is None or second.shape != (2 * size,)
     if cls is RNN:
         options["nonlinearity"] = _must(told.nonlinearity, "nonlinearity", NONLINEARITIES, who)
     name = part_name(path, cls.kind, taken)

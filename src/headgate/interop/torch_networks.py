@@ -46,6 +46,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
 class TorchNetwork(nn.Module):
     """A headgate network in PyTorch; ``net.to_torch()`` makes one.
 
@@ -271,8 +274,11 @@ class Steps(NamedTuple):
 def _steps(lengths: Any, n: int, t: int, device: Any) -> Steps:
     if lengths is None:
         return Steps(None, None, None)
-    sizes = torch.as_tensor(lengths).cpu()
-    if sizes.shape != (n,) or sizes.is_floating_point() or sizes.dtype == torch.bool:
+    try:
+        sizes = torch.as_tensor(lengths).cpu()
+    except (TypeError, ValueError, RuntimeError):  # text, None, a dict, ...
+        sizes = torch.zeros(())
+    if sizes.shape != (n,) or sizes.dtype not in INTEGERS:
         raise InputError(f"lengths must be {n} integers, one for each sample, got {shown(lengths)}")
     if sizes.min() < 1 or sizes.max() > t:
         raise InputError(f"lengths must be in 1..{t}, got {int(sizes.min())}..{int(sizes.max())}")
