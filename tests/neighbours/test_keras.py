@@ -528,6 +528,7 @@ def rewrite(path: Path, change: Any) -> None:
         ('"module": "keras.layers"', '"module": "os"', hg.InputError, "'os', which is not Keras"),
         ('"keras.initializers"', '"os.path"', hg.InputError, "has no counterpart in headgate"),
         ('"units": 3', '"units": 3000000', hg.ModelFileError, "9000000000000 numbers or more"),
+        ("[null, null, 3]", "[null, null, 3000000000]", hg.ModelFileError, "3000000000 numbers"),
         ('"units": 3', '"units": "3"', hg.ModelFileError, "has sizes that are none"),
         ('"units": 3', '"units": 4', hg.ModelFileError, "cannot be read as a Keras model"),
         ('"unroll": false', '"time_major": true', hg.InputError, "time_major=True has no"),
@@ -543,6 +544,14 @@ def test_strange_files_are_refused(
         hk.load(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value) or "time_major" in message
+
+
+def test_files_that_unpack_to_far_more_are_refused(saved: tuple[Path, np.ndarray]) -> None:
+    path = saved[0] / "model.keras"
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("more", bytes(1 << 27))
+    with pytest.raises(hg.ModelFileError, match=r"unpacks to \d+ bytes, more than 20 times"):
+        hk.load(path)
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.h5"])

@@ -27,6 +27,7 @@ VALUES = ("__keras_tensor__", "__numpy__", "__tensor__", "DTypePolicy", "Policy"
 OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
 TRAINING = ("keras", "keras.initializers", "keras.regularizers", "keras.constraints")
 MAX_CONFIG = 1 << 26  # bytes
+MAX_SMALL, MAX_PACKED = 1 << 26, 20  # bytes, and times a file's size, that it may unpack to
 
 
 def load(model: Any) -> Network:
@@ -71,8 +72,15 @@ def load(model: Any) -> Network:
 def _config(path: str) -> Any:
     """What a file says of its model, read without making any of it."""
     if path.endswith(".keras"):
-        with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
-            text: Any = file.read(MAX_CONFIG + 1)
+        with zipfile.ZipFile(path) as archive:
+            held = sum(part.file_size for part in archive.infolist())
+            if held > max(MAX_SMALL, MAX_PACKED * os.path.getsize(path)):
+                raise ModelFileError(
+                    f"{path!r} unpacks to {held} bytes, more than {MAX_PACKED} times its own; save "
+                    "the model again"
+                )
+            with archive.open("config.json") as file:
+                text: Any = file.read(MAX_CONFIG + 1)
     else:
         import h5py  # comes with Keras
 
@@ -147,7 +155,9 @@ def _check_sizes(path: str, kind: str, settings: dict[str, Any]) -> None:
     if not all(isinstance(size, int) and size > 0 for size in sizes):
         raise ModelFileError(f"{path!r}: {shown(kind)} has sizes that are none: {shown(sizes)}")
     units, rows, columns = sizes
-    numbers = max(units**2 if kind in CELLS else units, rows * columns)
+    shape = settings.get("batch_shape") or settings.get("batch_input_shape") or ()
+    widest = max((size for size in shape[2:] if isinstance(size, int)), default=1)
+    numbers = max(units**2 if kind in CELLS else units, rows * columns, widest)
     if numbers > os.path.getsize(path):
         raise ModelFileError(
             f"{path!r} is truncated: {shown(kind)} has {numbers} numbers or more, and the file "
