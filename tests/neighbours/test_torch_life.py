@@ -635,3 +635,16 @@ def test_options_changed_to_what_the_parameters_are_not() -> None:
     for rate in ("much", None, True, float("nan")):
         with pytest.raises(hg.InputError, match="recurrent_dropout must be"):
             ht.GRU(4, 6, recurrent_dropout=rate)
+
+
+@kinds
+@pytest.mark.parametrize("back", [[0, 1, 2], [1, 1, 1]])
+def test_packed_batches_whose_orders_disagree(kind: str, back: list[int]) -> None:
+    packed = rnn.PackedSequence(
+        batch(6, 4), torch.tensor([3, 2, 1]), torch.tensor([1, 2, 0]), torch.tensor(back)
+    )
+
+    def run(module: Any) -> Any:
+        return tensors(module(packed)[1])
+
+    assert_runs_alike(run, pair(kind))

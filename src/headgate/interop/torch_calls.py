@@ -171,7 +171,7 @@ def packed_layout(plan: Plan, batch: PackedSequence) -> Layout | None:
     data, sizes, order, back = batch
     if len(data.shape) != 2 or data.shape[1] != plan.inputs or (order is None) != (back is None):
         return None
-    for tensor in (sizes, order):
+    for tensor in (sizes, order, back):
         if tensor is not None and not (
             type(tensor) is Tensor
             and tensor.dtype is torch.int64
@@ -182,7 +182,7 @@ def packed_layout(plan: Plan, batch: PackedSequence) -> Layout | None:
         ):
             return None
     n, hidden, width = int(sizes[0]), plan.hidden, plan.outputs
-    if order is not None and len(order) != n:
+    if order is not None and not len(order) == len(back) == n:
         return None
     places = (sizes.data_ptr(), 0 if order is None else order.data_ptr())
     try:
@@ -190,6 +190,9 @@ def packed_layout(plan: Plan, batch: PackedSequence) -> Layout | None:
     except ValueError:
         return None
     if rows != data.shape[0]:
+        return None
+    # The engine reads one of them; in a batch made by hand the other may say something else.
+    if order is not None and not torch.equal(back.index_select(0, order), torch.arange(n)):
         return None
     y, state, inner = (rows, width), (plan.states, n, hidden), (n * hidden, hidden, 1)
     steps, shape = len(sizes), data.shape
