@@ -426,7 +426,7 @@ void Stack::release() {
 
 Tape::Tape(std::shared_ptr<Stack::Pool> pool, std::unique_ptr<Stack::Workspace> workspace)
     : pool_(std::move(pool)), workspace_(std::move(workspace)) {
-  cost_ = static_cast<double>(workspace_->rows.total * workspace_->gradient_size) / 3.0;
+  cost_ = static_cast<double>(workspace_->rows.total * workspace_->gradient_size) / 5.0;
 }
 
 Tape::~Tape() { release(); }

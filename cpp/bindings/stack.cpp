@@ -5,6 +5,8 @@
 
 #include <nanobind/stl/unique_ptr.h>
 
+#include <cstdlib>
+
 #include "bindings.h"
 #include "random.h"
 
@@ -12,6 +14,8 @@ namespace headgate {
 namespace {
 
 constexpr double kReleaseCost = 2e4;  // nanoseconds of work from which the GIL is released
+// And of a pass for training from which it is given threads: see torch_polls().
+constexpr double kShareCost = 2e7;
 
 template <class T>
 T* at(uintptr_t address) {
@@ -34,6 +38,21 @@ void run_on(int threads, double cost, Work work) {
   const WithoutGil release(in_main_thread());
   work();
 }
+
+// Whether PyTorch's threads, for some milliseconds after each of its own parallel operations, go on
+// polling on the cores that ours would run on. OpenMP's runtimes ask the environment, once.
+bool torch_polls() {
+  static const bool polls = [] {
+    const char* policy = std::getenv("OMP_WAIT_POLICY");
+    const char* spins = std::getenv("GOMP_SPINCOUNT");
+    const bool passive = policy && (*policy == 'p' || *policy == 'P');
+    return !passive && !(spins && std::atoi(spins) == 0);
+  }();
+  return polls;
+}
+
+// The threads of a pass for training.
+int shared_by(int threads, double cost) { return cost < kShareCost && torch_polls() ? 1 : threads; }
 
 // Rows of a batch. Sequences at each step must make a packed one: the kernels rely on it.
 int64_t checked_total(const Shape& shape) {
@@ -80,7 +99,8 @@ void bind_stack(nb::module_& m) {
                                    {at<float>(dh0), at<float>(dc0)},
                                    to.data()};
              bool done = false;
-             run_on(threads, self.cost(), [&] { done = self.backward(call); });
+             const double cost = self.cost();
+             run_on(shared_by(threads, cost), cost, [&] { done = self.backward(call); });
              return done;
            })
       .def("release", &Tape::release);
@@ -119,7 +139,9 @@ void bind_stack(nb::module_& m) {
                                     drop,
                                     seed};
              std::unique_ptr<Tape> tape;
-             run_on(threads, self.cost(shape.total), [&] { tape = self.forward(call, keep); });
+             const double cost = self.cost(shape.total);
+             run_on(keep ? shared_by(threads, cost) : threads, cost,
+                    [&] { tape = self.forward(call, keep); });
              return tape;
            });
 }
