@@ -49,7 +49,7 @@ test: .venv-test/.headgate  ## all tests that need no deep-learning library
 test-neighbours: .venv-neighbours/.headgate  ## the tests beside PyTorch, Keras and ONNX Runtime
 	@.venv-neighbours/bin/python -m pytest -m neighbours $(PYTEST_ARGS)
 
-MORE_PEERS := $(filter-out torch onnxruntime openvino numpy,$(subst $(COMMA), ,$(PEERS)))
+MORE_PEERS := $(filter-out torch headgate-torch onnxruntime openvino numpy,$(subst $(COMMA), ,$(PEERS)))
 bench: .venv-bench/.headgate $(if $(MORE_PEERS),.venv-bench/.all-peers) dist/.built  ## times beside PyTorch, ONNX Runtime and OpenVINO (PEERS=all: JAX and Keras too; ONLY=grid,inference: those alone)
 	@PEERS="$(PEERS)" .venv-bench/bin/python benchmarks/bench.py $(if $(ONLY),--only $(ONLY))
 
