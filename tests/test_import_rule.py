@@ -54,7 +54,7 @@ NEVER = {"pickle", "joblib", "cPickle", "dill", "cloudpickle"}  # not even in a 
 NOT_AT_THE_TOP = NEVER | {"torch", "onnx", "onnxruntime", "keras", "tensorflow"}
 # Files that subclass or name a neighbour throughout; they are themselves imported where they are
 # used, by a public face that says what to install.
-AT_THE_TOP = {"torch": "interop/torch_", "onnx": "interop/onnx_", "keras": "interop/keras_"}
+AT_THE_TOP = {"torch": "interop/torch/", "onnx": "interop/onnx_", "keras": "interop/keras/"}
 HEAVY = ["matplotlib", "sklearn", "polars", "narwhals", "rich", "typer", "pandas", "torch"]
 
 
@@ -144,7 +144,7 @@ def test_every_exception_is_in_use() -> None:
         ("cli/__init__.py", "from ..models.forecast import z", None),
         ("errors.py", "import os, json", None),
         ("models/a.py", "def f():\n    import torch", None),
-        ("interop/torch_modules.py", "import torch\nfrom torch import nn", None),
+        ("interop/torch/modules.py", "import torch\nfrom torch import nn", None),
         ("__init__.py", "from .network import Network", None),
         ("errors.py", "from .spec import x", "errors.py:1: errors must not import spec"),
         ("errors.py", "def f():\n    from . import spec", "errors.py:2: errors must not import"),
@@ -160,11 +160,7 @@ def test_every_exception_is_in_use() -> None:
         ("data/a.py", "def f():\n    import pickle", "data/a.py:2: imports pickle"),
         ("models/a.py", "import torch.nn", "models/a.py:1: imports torch"),
         ("torch.py", "import torch.nn", "torch.py:1: imports torch"),
-        (
-            "interop/torch_a.py",
-            "if 1:\n    from onnx import h",
-            "torch_a.py:2: imports onnx",
-        ),
+        ("interop/torch/a.py", "if 1:\n    from onnx import h", "a.py:2: imports onnx"),
         ("helpers.py", "", "'helpers' has no rank"),
     ],
 )

@@ -31,7 +31,7 @@ class Exchange:
             MissingExtraError: PyTorch is not installed.
         """
         require("torch", "torch", "Network.to_torch")
-        from .interop.torch_networks import to_torch
+        from .interop.torch.networks import to_torch
 
         return to_torch(self)
 
@@ -71,7 +71,7 @@ class Exchange:
             MissingExtraError: PyTorch is not installed.
         """
         require("torch", "torch", "Network.from_torch")
-        from .interop.torch_import import from_torch
+        from .interop.torch.importing import from_torch
 
         return cast("T", from_torch(module, spec, task, seed))
 

@@ -12,9 +12,9 @@ except ModuleNotFoundError as error:  # of another library: the backend that Ker
         f"or install {error.name}"
     ) from None
 
-from .interop.keras_export import to_keras
-from .interop.keras_files import load
-from .interop.keras_layers import get_weights, set_weights
-from .interop.keras_models import from_keras, unmasked
+from .interop.keras.export import to_keras
+from .interop.keras.files import load
+from .interop.keras.layers import get_weights, set_weights
+from .interop.keras.models import from_keras, unmasked
 
 __all__ = ["from_keras", "get_weights", "load", "set_weights", "to_keras", "unmasked"]

@@ -4,7 +4,7 @@ from .extras import require
 
 require("onnx", "onnx", "headgate.onnx")
 
-from .interop.onnx_export_models import export
-from .interop.onnx_load import load
+from .interop.onnx_export.models import export
+from .interop.onnx_load.load import load
 
 __all__ = ["export", "load"]

@@ -4,7 +4,7 @@ from .extras import require
 
 require("torch", "torch", "headgate.torch")
 
-from .interop.torch_accelerate import accelerate, explain, restore
-from .interop.torch_modules import GRU, LSTM
+from .interop.torch.accelerate import accelerate, explain, restore
+from .interop.torch.modules import GRU, LSTM
 
 __all__ = ["GRU", "LSTM", "accelerate", "explain", "restore"]

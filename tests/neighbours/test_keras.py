@@ -22,8 +22,8 @@ from tolerances import KERAS_FLOAT32  # noqa: E402
 
 import headgate as hg  # noqa: E402
 import headgate.keras as hk  # noqa: E402
-from headgate.interop import keras_graph, keras_models  # noqa: E402
-from headgate.interop.keras_layers import KerasLayer  # noqa: E402
+from headgate.interop.keras import graph, models  # noqa: E402
+from headgate.interop.keras.layers import KerasLayer  # noqa: E402
 
 pytestmark = pytest.mark.neighbours
 
@@ -371,16 +371,16 @@ def test_states_of_stateful_layers_come_along() -> None:
 
 
 def test_the_record_of_keras_2_is_read() -> None:
-    reader = keras_models._Reader()
+    reader = models._Reader()
     for name in ("a", "b"):
-        reader.read(keras_graph.Node(name, shape=(None, None, 3)))
-    two = keras_graph.Node("gru", KerasLayer(L.GRU(2), 1), ("a", "b"))  # as states were passed
+        reader.read(graph.Node(name, shape=(None, None, 3)))
+    two = graph.Node("gru", KerasLayer(L.GRU(2), 1), ("a", "b"))  # as states were passed
     with pytest.raises(hg.InputError, match=r"layer 1, 'gru' \(GRU\): reading \['a', 'b'\]"):
         reader.read(two)
     calls = [[["a", 0, 0, {}], ["b", 0, 0, {}]]]
-    assert keras_graph._call("layer 1", calls, {}) == (("a", "b"), None)
+    assert graph._call("layer 1", calls, {}) == (("a", "b"), None)
     with pytest.raises(hg.InputError, match="is called with initial_state="):
-        keras_graph._call("layer 1", [[["a", 0, 0, {"initial_state": ["b", 0, 0]}]]], {})
+        graph._call("layer 1", [[["a", 0, 0, {"initial_state": ["b", 0, 0]}]]], {})
 
 
 # -- weights of single layers ---------------------------------------------------------------------

@@ -597,16 +597,14 @@ def test_weights_that_are_inputs() -> None:
 
 def test_wrong_numbers_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check at the end: here of a loader that takes one reset gate for the other."""
-    from headgate.interop import onnx_load_cells
+    from headgate.interop.onnx_load import cells
 
-    right = onnx_load_cells.from_onnx
+    right = cells.from_onnx
     monkeypatch.setattr(
-        onnx_load_cells, "from_onnx", lambda *args, reset_after: right(*args, reset_after=True)
+        cells, "from_onnx", lambda *args, reset_after: right(*args, reset_after=True)
     )
-    options = onnx_load_cells._options
-    monkeypatch.setattr(
-        onnx_load_cells, "_options", lambda *args: {**options(*args), "reset_after": True}
-    )
+    options = cells._options
+    monkeypatch.setattr(cells, "_options", lambda *args: {**options(*args), "reset_after": True})
     refused(behind(one("Identity", "s")), "output 'y' differs from the network's by")
 
 

@@ -23,8 +23,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 import tolerances  # noqa: E402
 
 import headgate.torch as ht  # noqa: E402
-from headgate.interop import torch_again, torch_reference  # noqa: E402
-from headgate.interop.torch_paths import cell, layer_weights  # noqa: E402
+from headgate.interop.torch import again, reference  # noqa: E402
+from headgate.interop.torch.paths import cell, layer_weights  # noqa: E402
 
 pytestmark = pytest.mark.neighbours
 
@@ -197,20 +197,20 @@ def test_options_beyond_pytorchs(kind: str, options: dict[str, Any]) -> None:
     x, hx = torch.randn(6, 4, 5), initial(ours, 4)
     result = ours(x.requires_grad_(), hx)
     assert on_engine(result)
-    drawn = torch_again.drawn_masks(parts(result)[0].grad_fn.call, [4] * 6)
+    drawn = again.drawn_masks(parts(result)[0].grad_fn.call, [4] * 6)
     got = [*parts(result), *torch.autograd.grad(weighed(result), [x, *ours.parameters()])]
 
     def composed(dtype: Any) -> list[Any]:
         module = copy.deepcopy(ours).to(dtype)
         leaf = x.detach().to(dtype).requires_grad_()
-        rows, last = torch_reference.run(
+        rows, last = reference.run(
             cell(module),
             leaf.flatten(0, 1),
             [4] * 6,
             tuple(part.detach().to(dtype) for part in parts(hx)),
             layer_weights(module),
             bidirectional=module.bidirectional,
-            masks=torch_reference.Masks(*([m.to(dtype) for m in masks] for masks in drawn)),
+            masks=reference.Masks(*([m.to(dtype) for m in masks] for masks in drawn)),
         )
         found = [rows.unflatten(0, (6, 4)), *last]
         return [*found, *torch.autograd.grad(weighed(found), [leaf, *module.parameters()])]

@@ -39,7 +39,7 @@ from torch_pairs import (  # noqa: E402
 
 import headgate as hg  # noqa: E402
 import headgate.torch as ht  # noqa: E402
-from headgate.interop import torch_paths  # noqa: E402
+from headgate.interop.torch import paths  # noqa: E402
 
 pytestmark = [
     pytest.mark.neighbours,
@@ -55,11 +55,11 @@ kinds = pytest.mark.parametrize("kind", ["GRU", "LSTM"])
 @pytest.fixture(autouse=True)
 def nothing_said() -> Iterator[None]:
     """Every test hears its warnings."""
-    before = set(torch_paths._said)
-    torch_paths._said.clear()
+    before = set(paths._said)
+    paths._said.clear()
     yield
-    torch_paths._said.clear()
-    torch_paths._said.update(before)
+    paths._said.clear()
+    paths._said.update(before)
 
 
 def agree(modules: tuple[Any, Any], run: Run, why: str) -> None:
@@ -453,9 +453,9 @@ def test_made_weights(kind: str, change: Run) -> None:
 def test_weights_that_are_plain_again() -> None:
     module = ht.GRU(4, 6)
     nn.utils.weight_norm(module, "weight_hh_l0")
-    assert torch_paths.reason(module)
+    assert paths.reason(module)
     nn.utils.remove_weight_norm(module, "weight_hh_l0")
-    assert torch_paths.reason(module) is None
+    assert paths.reason(module) is None
 
 
 @kinds

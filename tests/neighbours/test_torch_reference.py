@@ -19,8 +19,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 import tolerances  # noqa: E402
 
 import headgate.torch as ht  # noqa: E402
-from headgate.interop import torch_paths, torch_reference  # noqa: E402
-from headgate.interop.torch_reference import Masks, Weights  # noqa: E402
+from headgate.interop.torch import paths, reference  # noqa: E402
+from headgate.interop.torch.reference import Masks, Weights  # noqa: E402
 from headgate.reference.cells import CELLS, recurrent_forward  # noqa: E402
 
 pytestmark = pytest.mark.neighbours
@@ -52,7 +52,7 @@ def test_both_directions_of_two_layers_are_the_references(cell: str, norm: bool,
     packed = pack_padded_sequence(torch.tensor(x), lengths, batch_first=True)
     behind = pack_padded_sequence(torch.tensor(between), lengths, batch_first=True)
 
-    outputs, last = torch_reference.run(
+    outputs, last = reference.run(
         cell,
         packed.data,
         packed.batch_sizes.tolist(),
@@ -92,7 +92,7 @@ def test_it_is_differentiable_twice(cell: str) -> None:
 
     def run(rows: Any, *tensors: Any) -> Any:
         parts, rest = tensors[: len(state)], tensors[len(state) :]
-        outputs, last = torch_reference.run(cell, rows, [2, 1], parts, [Weights(*rest)])
+        outputs, last = reference.run(cell, rows, [2, 1], parts, [Weights(*rest)])
         return (outputs, *last)
 
     for argument in arguments:
@@ -143,7 +143,7 @@ def test_the_composition_takes_and_gives_what_torch_nn_does(kind: str, options: 
     ours = getattr(ht, kind)(2, 3, dtype=torch.float64, **options)
     ours.load_state_dict(theirs.state_dict())
     for input, hx in arguments(theirs, given):
-        want, got = theirs(input, hx), torch_paths._composed(ours, input, hx)
+        want, got = theirs(input, hx), paths._composed(ours, input, hx)
         assert type(got[0]) is type(want[0])
         assert isinstance(got[1], tuple) == isinstance(want[1], tuple)
         for a, b in zip(tensors(got), tensors(want), strict=True):
@@ -155,17 +155,17 @@ def test_the_composition_takes_and_gives_what_torch_nn_does(kind: str, options: 
 def test_its_dropout_is_inverted_and_recurrent_dropout_is_one_mask_a_sequence(kind: str) -> None:
     module = getattr(ht, kind)(2, 4, 3, dropout=0.5, recurrent_dropout=0.25, bidirectional=True)
     rows = torch.randn(7, 2)
-    masks = torch_reference.draw_masks(module, rows, 3)
+    masks = reference.draw_masks(module, rows, 3)
     assert [tuple(mask.shape) for mask in masks.between] == [(7, 8)] * 2
     assert [tuple(mask.shape) for mask in masks.recurrent] == [(3, 4)] * 6
     assert set(torch.cat(list(masks.between)).ravel().tolist()) == {0.0, 2.0}
     kept = torch.cat(list(masks.recurrent)).ravel().unique()
     torch.testing.assert_close(kept, torch.tensor([0.0, 4 / 3]))
     torch.manual_seed(0)
-    first = torch_paths._composed(module, rows, None)[0]
-    assert not torch.equal(first, torch_paths._composed(module, rows, None)[0])
+    first = paths._composed(module, rows, None)[0]
+    assert not torch.equal(first, paths._composed(module, rows, None)[0])
     module.eval()
-    again = [torch_paths._composed(module, rows, None)[0] for _ in range(2)]
+    again = [paths._composed(module, rows, None)[0] for _ in range(2)]
     assert torch.equal(*again)
 
 
@@ -173,7 +173,7 @@ def test_a_packed_sequence_keeps_its_order() -> None:
     module = ht.GRU(2, 3, reset_after=False).double()
     x = torch.randn(4, 3, 2, dtype=torch.float64)
     shuffled = pack_padded_sequence(x, [2, 4, 1], enforce_sorted=False)
-    output, last = torch_paths._composed(module, shuffled, None)
+    output, last = paths._composed(module, shuffled, None)
     assert isinstance(output, PackedSequence)
-    alone = [torch_paths._composed(module, x[:t, k], None)[1] for k, t in enumerate((2, 4, 1))]
+    alone = [paths._composed(module, x[:t, k], None)[1] for k, t in enumerate((2, 4, 1))]
     torch.testing.assert_close(last, torch.stack(alone, 1))

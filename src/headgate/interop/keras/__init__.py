@@ -1,0 +1,1 @@
+"""Keras: its models and layers as networks, and back."""

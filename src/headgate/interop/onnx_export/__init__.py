@@ -1,0 +1,1 @@
+"""Networks and fitted estimators as ONNX files."""

@@ -1,0 +1,1 @@
+"""PyTorch: its recurrent modules on the engine, and whole networks both ways."""
