@@ -53,6 +53,14 @@ def give_probabilities(graph: Graph, mean: str, shape: Shape) -> None:
     graph.gives(graph.cast(mean, "float", "probabilities_float"), "float", shape, "probabilities")
 
 
+def give_class(graph: Graph, mean: str, classes: Array) -> None:
+    """The outputs of a classifier: ``probabilities`` (N, C) and ``label`` (N,)."""
+    give_probabilities(graph, mean, ("N", len(classes)))
+    codes = graph.op("ArgMax", [mean], "codes", axis=1, keepdims=0)
+    labels, kind = labels_of(graph, codes, classes)
+    graph.gives(labels, kind, ("N",), "label")
+
+
 def labels_of(graph: Graph, codes: str, classes: Array) -> tuple[str, str]:
     """The labels of class numbers, and their type in ONNX: texts, whole numbers, floats, flags."""
     kinds = {"b": ("bool", np.bool_), "i": ("int64", np.int64), "u": ("int64", np.int64)}

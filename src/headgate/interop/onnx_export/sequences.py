@@ -14,8 +14,7 @@ import numpy as np
 from .graph import Array, Graph
 from .members import (
     Ensemble,
-    give_probabilities,
-    labels_of,
+    give_class,
     mean_of,
     member_outputs,
     reals,
@@ -29,11 +28,7 @@ def classifier_graph(
 ) -> None:
     """Outputs ``probabilities`` (N, C) and ``label`` (N,)."""
     inputs = _inputs(graph, ensemble, reading, with_lengths)
-    mean = mean_of(graph, member_outputs(graph, ensemble, inputs))
-    give_probabilities(graph, mean, ("N", len(classes)))
-    codes = graph.op("ArgMax", [mean], "codes", axis=1, keepdims=0)
-    labels, kind = labels_of(graph, codes, classes)
-    graph.gives(labels, kind, ("N",), "label")
+    give_class(graph, mean_of(graph, member_outputs(graph, ensemble, inputs)), classes)
 
 
 def regressor_graph(

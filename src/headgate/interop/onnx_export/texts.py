@@ -14,6 +14,7 @@ from .crf import best_path, chain_of
 from .graph import Array, Graph
 from .members import (
     Ensemble,
+    give_class,
     give_probabilities,
     labels_of,
     mean_of,
@@ -29,11 +30,7 @@ FORBIDDEN = -1e9  # as in headgate.viterbi
 def classifier_graph(graph: Graph, ensemble: Ensemble, classes: Array, lengths: bool) -> None:
     """Outputs ``probabilities`` (N, C) and ``label`` (N,)."""
     inputs = network_inputs(graph, ensemble.spec, lengths)
-    mean = mean_of(graph, member_outputs(graph, ensemble, inputs))
-    give_probabilities(graph, mean, ("N", len(classes)))
-    codes = graph.op("ArgMax", [mean], "codes", axis=1, keepdims=0)
-    labels, kind = labels_of(graph, codes, classes)
-    graph.gives(labels, kind, ("N",), "label")
+    give_class(graph, mean_of(graph, member_outputs(graph, ensemble, inputs)), classes)
 
 
 def tagger_graph(

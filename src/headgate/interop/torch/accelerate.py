@@ -79,7 +79,8 @@ def explain(model: nn.Module) -> Paths:
     """Which way each recurrent module of a model takes in an ordinary call, and why.
 
     What an ordinary call is: plain float32 tensors on the CPU, outside ``torch.compile``, autocast
-    and the like. A call that is not says so itself, by a HeadgateWarning.
+    and the like. A call that is not says so itself, by a HeadgateWarning; a single step through a
+    million parameters or more goes to PyTorch without one, since it is quicker there.
 
     Returns:
         A tuple of :class:`Path` in the order of ``named_modules``, which prints as text.
